@@ -1,0 +1,61 @@
+"""What every function here shares: NumPy's broadcasting undone, and PyTorch's and NumPy's names for an axis."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from minilm.tensor import Array, Tensor, as_tensor, record
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """Sum a cotangent over the axes along which an operand of `shape` was repeated.    [eq:unbroadcast]
+
+    Broadcasting copies x along new or length-1 axes; each copy feeds the result, so dL/dx is the sum over the copies.
+    """
+    if gradient.shape == shape:
+        return gradient
+    new_axes = gradient.ndim - len(shape)
+    repeated = tuple(new_axes + i for i, n in enumerate(shape) if n == 1 and gradient.shape[new_axes + i] != 1)
+    summed = gradient.sum(axis=(*range(new_axes), *repeated), keepdims=True)
+    return summed.reshape(shape)
+
+
+def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """Two operands as tensors; a Python number takes the other one's dtype."""
+    if not isinstance(x, Tensor):
+        y = as_tensor(y)
+        return as_tensor(x, like=y), y
+    return x, as_tensor(y, like=x)
+
+
+def record_binary(z: Array, x: Tensor, y: Tensor, dx: Callable[[Array], Array], dy: Callable[[Array], Array]) -> Tensor:
+    """Record z = f(x, y) with broadcasting. dx and dy map dL/dz to dL/dx and dL/dy of z's shape."""
+    x_shape, y_shape = x.shape, y.shape
+    x_needs, y_needs = x.requires_grad, y.requires_grad
+
+    def backward(dz: Array) -> tuple[Array | None, Array | None]:
+        return (
+            unbroadcast(dx(dz), x_shape) if x_needs else None,
+            unbroadcast(dy(dz), y_shape) if y_needs else None,
+        )
+
+    backward.__qualname__ = dx.__qualname__  # so that errors and graphs name the operation, not this helper
+    return record(z, (x, y), backward)
+
+
+def accepts_axis(function: Function) -> Function:
+    """Let a function with PyTorch's `dim` and `keepdim` be called with NumPy's `axis` and `keepdims` too."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if "axis" in kwargs:
+            kwargs["dim"] = kwargs.pop("axis")
+        if "keepdims" in kwargs:
+            kwargs["keepdim"] = kwargs.pop("keepdims")
+        return function(*args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]

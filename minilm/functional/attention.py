@@ -1,0 +1,111 @@
+"""Scaled dot-product attention: the composed formula that one reads, and the fused kernel that one runs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minilm.functional.embedding import dropout
+from minilm.functional.normalization import softmax
+from minilm.functional.products import matmul
+from minilm.functional.shape import masked_fill, reshape
+from minilm.tensor import Tensor, as_array, as_tensor, record
+from minilm_kernels import array_namespace, reference
+
+
+def scaled_dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    *,
+    key_padding_mask: Any = None,
+    generator: np.random.Generator | None = None,
+) -> Tensor:
+    r"""Attention(Q, K, V) = softmax(Q Kᵀ/√d_k + mask) V.    [F1; 000 §4.2, 001 §4.1, 003 §2.1]
+
+    query: (B, H, Tq, D); key, value: (B, H_kv, Tk, D), H a multiple of H_kv (grouped queries).
+    attn_mask: broadcast to (B, H, Tq, Tk); bool, True where a key may be seen, or float, added to the scores.
+    is_causal: query i sees the keys up to i + Tk − Tq: aligned to the end, as a cache needs it. (For Tq = Tk
+    that is PyTorch's meaning; for Tq ≠ Tk PyTorch aligns to the start.)
+    key_padding_mask: (B, Tk) bool, True where a key may be seen.
+    A query that sees no key gets zeros. Raises ValueError for shapes that do not fit.
+
+    The fused twin of attention_composed: one kernel forward, one backward.
+    """
+    query, key, value = as_tensor(query), as_tensor(key), as_tensor(value)
+    check_attention_shapes(query.shape, key.shape, value.shape)
+    mask = None if attn_mask is None else as_tensor(attn_mask)
+    bias = None if mask is None else _additive(mask, query)
+    padding = None if key_padding_mask is None else as_array(key_padding_mask).astype(bool)
+    seed = int((generator or np.random.default_rng()).integers(2**63)) if dropout_p else None
+    output, residuals = reference.attention(
+        query.data, key.data, value.data,
+        causal=is_causal, key_padding_mask=padding, bias=None if bias is None else bias.data,
+        scale=scale, dropout=dropout_p, seed=seed,
+    )  # fmt: skip
+
+    def backward(dO):
+        dQ, dK, dV, dbias = reference.attention_backward(dO, residuals)
+        return (dQ, dK, dV) if bias is None else (dQ, dK, dV, dbias)
+
+    parents = (query, key, value) if bias is None else (query, key, value, bias)
+    return record(output, parents, backward)
+
+
+def attention_composed(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    *,
+    key_padding_mask: Any = None,
+    generator: np.random.Generator | None = None,
+) -> Tensor:
+    """The same attention, written as the formula reads: matmul, mask, softmax, dropout, matmul."""
+    Q, K, V = as_tensor(query), as_tensor(key), as_tensor(value)
+    check_attention_shapes(Q.shape, K.shape, V.shape)
+    xp = array_namespace(Q.data)
+    B, H, Tq, D = Q.shape
+    H_kv, Tk = K.shape[1], K.shape[2]
+    Q = reshape(Q, B, H_kv, H // H_kv, Tq, D)
+    K, V = reshape(K, B, H_kv, 1, Tk, D), reshape(V, B, H_kv, 1, Tk, V.shape[-1])
+
+    S = matmul(Q, K.transpose(-2, -1)) * (1 / math.sqrt(D) if scale is None else scale)
+    S = reshape(S, B, H, Tq, Tk)
+    if attn_mask is not None:
+        S = S + _additive(as_tensor(attn_mask), S)
+    if is_causal:
+        S = masked_fill(S, xp.arange(Tk) > xp.arange(Tq)[:, None] + (Tk - Tq), -xp.inf)
+    if key_padding_mask is not None:
+        S = masked_fill(S, ~as_array(key_padding_mask).astype(bool)[:, None, None, :], -xp.inf)
+    W = dropout(softmax(S, dim=-1), dropout_p, generator=generator)
+    O = matmul(reshape(W, B, H_kv, H // H_kv, Tq, Tk), V)
+    return reshape(O, B, H, Tq, V.shape[-1])
+
+
+def check_attention_shapes(query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...]) -> None:
+    """Raise ValueError unless (B, H, Tq, D), (B, H_kv, Tk, D), (B, H_kv, Tk, Dv) fit together."""
+    shapes = f"query {query}, key {key}, value {value}"
+    if not len(query) == len(key) == len(value) == 4:
+        raise ValueError(f"attention wants arrays (batch, heads, positions, head_dim); got {shapes}")
+    if query[0] != key[0] or key[:3] != value[:3] or query[3] != key[3]:
+        raise ValueError(f"attention: batch, key heads, key positions and head_dim must agree; got {shapes}")
+    if key[1] == 0 or query[1] % key[1]:
+        raise ValueError(f"attention: {query[1]} query heads cannot share {key[1]} key heads evenly; got {shapes}")
+
+
+def _additive(mask: Tensor, like: Tensor) -> Tensor:
+    """A bool mask (True = see) as 0 and −∞; a float mask as it is."""
+    if mask.dtype.kind != "b":
+        return mask
+    xp = array_namespace(mask.data)
+    return Tensor(xp.where(mask.data, 0, -xp.inf).astype(like.dtype))

@@ -1,0 +1,57 @@
+"""Looking rows up in a table, and dropping elements at random."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minilm.tape import Partial
+from minilm.tensor import Tensor, as_array, as_tensor, record
+from minilm_kernels import array_namespace
+
+
+def embedding(ids: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """y[i] = W[ids[i]]: one row of the table per id; the same as one-hot(ids) W.    [eq:embedding] [002 §4.2]
+
+    ids: any shape of integers in [0, rows), weight: (rows, n).  Returns (*ids.shape, n). Row `padding_idx` gets no gradient.
+    """
+    ids = as_array(ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"embedding wants integer ids, not {ids.dtype}")
+    rows = weight.shape[0]
+    if ids.size and not (int(ids.min()) >= 0 and int(ids.max()) < rows):
+        raise IndexError(f"ids run from {int(ids.min())} to {int(ids.max())}, but the table has rows 0 to {rows - 1}")
+    xp = array_namespace(weight.data)
+
+    def backward(dy):
+        # dW[r] = Σ of dy[i] over all i with ids[i] = r; all other rows stay untouched
+        if padding_idx is not None:
+            dy = xp.where((ids == padding_idx)[..., None], xp.zeros((), dy.dtype), dy)
+        return (Partial(ids, dy, rows=True),)
+
+    return record(weight.data[ids], (weight,), backward)
+
+
+def dropout(x: Any, p: float = 0.5, training: bool = True, generator: np.random.Generator | None = None) -> Tensor:
+    """Set each element to 0 with probability p and scale the others by 1/(1 − p), so that the mean stays.    [eq:dropout]
+
+    Nothing happens when not training or when p = 0.    [Srivastava et al. 2014]
+    generator: where the randomness comes from, drawn on the host; without one it is fresh and cannot be repeated.
+    """
+    x = as_tensor(x)
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout probability {p} is not between 0 and 1")
+    if not training or p == 0:
+        return x
+    xp = array_namespace(x.data)
+    generator = generator or np.random.default_rng()
+    keep = generator.random(x.shape, dtype=np.float32) >= p
+    scale = xp.asarray(keep, dtype=x.dtype)
+    if p < 1:
+        scale *= 1 / (1 - p)
+
+    def backward(dy):
+        return (dy * scale,)
+
+    return record(x.data * scale, (x,), backward)

@@ -1,0 +1,75 @@
+"""Give Tensor its operators and methods: each is a function of this package under PyTorch's name.
+
+`x + y` is `add(x, y)`, `x.sum(dim=1)` is `sum(x, dim=1)`. Tensor itself (minilm/tensor.py) knows the tape and no mathematics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minilm.functional import activations, arithmetic, normalization, products, reductions, shape
+from minilm.tensor import Tensor, as_array, as_tensor, record
+
+METHODS: dict[str, Callable[..., Any]] = {
+    name: getattr(module, name)
+    for module, names in {
+        arithmetic: "exp log sqrt abs pow",
+        activations: "tanh sigmoid relu",
+        reductions: "sum mean var max min logsumexp argmax",
+        shape: "reshape transpose permute squeeze unsqueeze flatten split gather masked_fill",
+        normalization: "softmax log_softmax",
+        products: "matmul",
+    }.items()
+    for name in names.split()
+}
+
+
+def astype(x: Tensor, dtype: Any) -> Tensor:
+    """x in another dtype; the cotangent is converted back."""
+    dtype = np.dtype(dtype)
+    if dtype == x.dtype:
+        return x
+    y, before = x.data.astype(dtype), x.dtype
+    return record(y, (x,), lambda dy: (dy.astype(before),)) if dtype.kind == "f" else Tensor(y)
+
+
+def _reflected(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+    return lambda x, y: function(y, x)
+
+
+def _comparison(name: str) -> Callable[[Tensor, Any], Tensor]:
+    return lambda x, y: Tensor(getattr(np.ndarray, name)(x.data, as_tensor(y, like=x).data) if isinstance(x.data, np.ndarray)
+                               else getattr(x.data, name)(as_array(y)))  # fmt: skip
+
+
+def attach() -> None:
+    """Set the operators and methods on Tensor; called once, when minilm.functional is imported."""
+    for name, function in METHODS.items():
+        setattr(Tensor, name, function)
+    operators = {
+        "add": arithmetic.add,
+        "sub": arithmetic.sub,
+        "mul": arithmetic.mul,
+        "truediv": arithmetic.div,
+        "pow": arithmetic.pow,
+        "matmul": products.matmul,
+    }
+    for name, function in operators.items():
+        setattr(Tensor, f"__{name}__", function)
+        setattr(Tensor, f"__r{name}__", _reflected(function))
+    for name in ("lt", "le", "gt", "ge", "eq", "ne"):
+        setattr(Tensor, f"__{name}__", _comparison(f"__{name}__"))
+    Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]  # equality is by element, identity is for sets
+    Tensor.__neg__ = arithmetic.neg  # type: ignore[method-assign]
+    Tensor.__getitem__ = shape.getitem  # type: ignore[method-assign]
+    for name, method in {
+        "view": shape.reshape,
+        "astype": astype,
+        "float": lambda x: astype(x, np.float32),
+        "double": lambda x: astype(x, np.float64),
+        "T": property(shape.transpose),
+    }.items():
+        setattr(Tensor, name, method)

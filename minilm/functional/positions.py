@@ -1,0 +1,44 @@
+"""Rotary positions: turn each pair of features by an angle that grows with the position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minilm.tensor import Array, Tensor, as_tensor, record
+from minilm_kernels import array_namespace
+
+
+def rotary(x: Any, cos: Array, sin: Array) -> Tensor:
+    r"""Rotate features (i, i + D/2) of position t by the angle t θ_i.    [eq:rotary] [Su et al. 2021]
+
+    y₁ = x₁ cos − x₂ sin,  y₂ = x₂ cos + x₁ sin,  where x₁, x₂ are the first and second half of the features.
+    x: (..., T, D); cos, sin: (T, D/2) from `rotary_angles`.  Returns the shape of x.
+    The product of a rotated query at s and a rotated key at t depends on s − t only.
+    """
+    x = as_tensor(x)
+    xp = array_namespace(x.data)
+    half = x.shape[-1] // 2
+
+    def rotate(a: Array, sign: int) -> Array:
+        a1, a2 = a[..., :half], a[..., half:]
+        s = sin * sign
+        return xp.concatenate([a1 * cos - a2 * s, a2 * cos + a1 * s], axis=-1)
+
+    def backward(dy):
+        # a rotation's derivative is its transpose: the rotation by the opposite angle
+        return (rotate(dy, -1),)
+
+    return record(rotate(x.data, 1), (x,), backward)
+
+
+def rotary_angles(
+    positions: Array, head_dim: int, base: float = 10000.0, dtype: Any = np.float32
+) -> tuple[Array, Array]:
+    """cos and sin of t θ_i with θ_i = base^(−2i/D), i = 0 … D/2 − 1; each (T, D/2)."""
+    if head_dim % 2:
+        raise ValueError(f"rotary positions turn pairs of features, but head_dim is {head_dim}; use an even head_dim")
+    theta = base ** (-np.arange(0, head_dim, 2) / head_dim)
+    angles = np.asarray(positions)[:, None] * theta
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)

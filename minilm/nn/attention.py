@@ -1,0 +1,142 @@
+"""Multi-head attention, for itself and across, and the cache that makes decoding cheap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minilm import functional as F
+from minilm.nn.layers import Dropout, Generator, Linear
+from minilm.nn.module import Module
+from minilm.nn.positions import RotaryPositions
+from minilm.tensor import Array, Tensor
+
+
+class KVCache:
+    """The keys and values of all positions decoded so far, for one attention layer.
+
+    Room for `max_length` positions is taken once; `append` writes the new ones behind the old and returns views of all.
+    """
+
+    def __init__(self, batch_size: int, num_kv_heads: int, max_length: int, head_dim: int, dtype: Any = np.float32):
+        shape = (batch_size, num_kv_heads, max_length, head_dim)
+        self.keys = np.empty(shape, dtype)
+        self.values = np.empty(shape, dtype)
+        self.length = 0
+
+    @property
+    def max_length(self) -> int:
+        return self.keys.shape[2]
+
+    def append(self, keys: Array, values: Array) -> tuple[Array, Array]:
+        """keys, values: (B, H_kv, T, D) of the new positions.  Returns all (B, H_kv, length, D)."""
+        start, stop = self.length, self.length + keys.shape[2]
+        if stop > self.max_length:
+            raise ValueError(f"the cache holds {self.max_length} positions, {stop} were asked for; start a new one")
+        self.keys[:, :, start:stop] = keys
+        self.values[:, :, start:stop] = values
+        self.length = stop
+        return self.keys[:, :, :stop], self.values[:, :, :stop]
+
+
+class MultiHeadAttention(Module):
+    r"""MultiHead(X) = Concat(head_1, …, head_h) W_Oᵀ,  head_i = Attention(X W_Qᵢᵀ, X W_Kᵢᵀ, X W_Vᵢᵀ).
+
+    [eq:multi-head] [F17; 004 §3.2]
+
+    hidden_size must be a multiple of num_heads, num_heads of num_kv_heads (fewer key heads: grouped queries).
+    Self-attention makes queries, keys and values in one product, stacked in that order; with cross=True queries come from x
+    and keys and values from `context`.
+    rotary: positions that turn queries and keys, or None.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        num_kv_heads: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+        cross: bool = False,
+        rotary: RotaryPositions | None = None,
+        generator: Generator | None = None,
+    ):
+        num_kv_heads = num_kv_heads or num_heads
+        check_heads(hidden_size, num_heads, num_kv_heads)
+        generator = generator or np.random.default_rng()
+        self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, hidden_size // num_heads
+        kv_size = num_kv_heads * self.head_dim
+        self.cross = cross
+        if cross:
+            self.query = Linear(hidden_size, hidden_size, bias, generator)
+            self.key_value = Linear(hidden_size, 2 * kv_size, bias, generator)
+        else:
+            self.query_key_value = Linear(hidden_size, hidden_size + 2 * kv_size, bias, generator)
+        self.output = Linear(hidden_size, hidden_size, bias, generator)
+        self.attention_dropout = dropout
+        self.output_dropout = Dropout(dropout, generator)
+        self.rotary = rotary
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        causal: bool = False,
+        attention_mask: Any = None,
+        bias: Any = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """x: (B, Tq, hidden); context: (B, Tk, hidden) for cross-attention.  Returns (B, Tq, hidden).
+
+        attention_mask: (B, Tk), 1 or True where a key may be seen. bias: added to the scores, or a bool mask.
+        cache: keys and values of earlier positions; the new ones are appended to it (no gradient flows through a cache).
+        """
+        if self.cross:
+            if context is None:
+                raise ValueError("cross-attention needs `context`, the sequence to attend to")
+            q = self.query(x)
+            k, v = F.split(self.key_value(context), self.num_kv_heads * self.head_dim)
+        else:
+            kv_size = self.num_kv_heads * self.head_dim
+            q, k, v = F.split(self.query_key_value(x), [self.num_heads * self.head_dim, kv_size, kv_size])
+        q, k, v = self._heads(q, self.num_heads), self._heads(k, self.num_kv_heads), self._heads(v, self.num_kv_heads)
+        if self.rotary is not None:
+            start = cache.length if cache is not None else 0
+            q, k = self.rotary(q, start), self.rotary(k, start)
+        if cache is not None:
+            keys, values = cache.append(k.data, v.data)
+            k, v = Tensor(keys), Tensor(values)
+        y = F.scaled_dot_product_attention(
+            q, k, v,
+            attn_mask=bias, key_padding_mask=attention_mask, is_causal=causal,
+            dropout_p=self.attention_dropout if self.training else 0.0, generator=self.output_dropout.generator,
+        )  # (B, H, Tq, head_dim)  # fmt: skip
+        y = F.reshape(y.transpose(1, 2), *x.shape[:2], self.num_heads * self.head_dim)
+        return self.output_dropout(self.output(y))
+
+    def _heads(self, x: Tensor, heads: int) -> Tensor:
+        """(B, T, heads · head_dim) → (B, heads, T, head_dim); a view."""
+        return x.reshape(*x.shape[:2], heads, self.head_dim).transpose(1, 2)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_heads} heads of {self.head_dim}" + (
+            f", {self.num_kv_heads} key heads" if self.num_kv_heads != self.num_heads else ""
+        )
+
+
+def check_heads(hidden_size: int, num_heads: int, num_kv_heads: int) -> None:
+    """Raise ValueError with numbers that would fit, unless the heads divide the width evenly."""
+    if num_heads < 1 or num_kv_heads < 1:
+        raise ValueError(f"num_heads {num_heads} and num_kv_heads {num_kv_heads} must be at least 1")
+    if hidden_size % num_heads:
+        below = hidden_size // num_heads * num_heads
+        fits = [str(n) for n in (below, below + num_heads) if n > 0]
+        raise ValueError(
+            f"hidden_size {hidden_size} is not a multiple of num_heads {num_heads}; use {' or '.join(fits)}"
+        )
+    if num_heads % num_kv_heads:
+        fits = [str(n) for n in range(1, num_heads + 1) if num_heads % n == 0]
+        raise ValueError(
+            f"num_heads {num_heads} is not a multiple of num_kv_heads {num_kv_heads}; use one of {', '.join(fits)}"
+        )

@@ -1,0 +1,207 @@
+"""The tape: recorded operations, the order in which to walk them back, and the switch that stops recording.
+
+Nothing here knows how a value is made; `Node.backward` is the derivative that a function of minilm.functional left behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from minilm_kernels import array_namespace
+
+if TYPE_CHECKING:
+    from minilm.tensor import Tensor
+
+Array = Any  # numpy.ndarray, or cupy.ndarray where the data live on a GPU
+
+
+class Partial(NamedTuple):
+    """A cotangent that touches only a part of its parent: `parent_grad[index] += values`.
+
+    Slicing, splitting and embedding look at a few rows of a large array; this keeps their derivative from being
+    a large array of zeros. `rows=True` says that `index` is an integer array of rows in which a row may occur repeatedly.
+    """
+
+    index: Any
+    values: Array
+    rows: bool = False
+
+
+Cotangents = tuple["Array | Partial | None", ...]
+
+
+class Node:
+    """One recorded operation: its parents, its derivative, and the cotangent that has gathered so far."""
+
+    __slots__ = ("backward", "cotangent", "dtype", "fingerprints", "owned", "parents", "shape")
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: Any, parents: tuple[Tensor, ...], backward: Callable[[Array], Cotangents]
+    ):
+        self.shape = shape
+        self.dtype = dtype
+        self.parents = parents
+        self.backward: Callable[[Array], Cotangents] | None = backward
+        self.cotangent: Array | None = None
+        self.owned = False  # whether `cotangent` is an array of our own that may be added to in place
+        self.fingerprints = [(array, fingerprint(array)) for array in saved_arrays(backward)]
+
+    @property
+    def name(self) -> str:
+        return self.backward.__qualname__.split(".")[0] if self.backward else "freed operation"
+
+    def receive(self, cotangent: Array | Partial) -> None:
+        """Add a cotangent that a consumer sent; in place once the sum is an array of our own."""
+        if isinstance(cotangent, Partial):
+            if self.cotangent is None:
+                self.cotangent = array_namespace(cotangent.values).zeros(self.shape, self.dtype)
+            elif not self.owned:
+                self.cotangent = self.cotangent.copy()
+            self.owned = True
+            add_partial(self.cotangent, cotangent)
+        elif self.cotangent is None:
+            self.cotangent = cotangent
+        elif self.owned:
+            self.cotangent += cotangent
+        else:
+            self.cotangent = self.cotangent + cotangent
+            self.owned = True
+
+    def check_saved(self) -> None:
+        """Refuse to differentiate with arrays that are no longer what the forward pass saw."""
+        for array, before in self.fingerprints:
+            if fingerprint(array) != before:
+                raise RuntimeError(
+                    f"an array of shape {array.shape} that {self.name} saved for backward() was changed in place after "
+                    "the forward pass; call backward() before you change it (optimizer.step() too), or change a copy"
+                )
+
+    def free(self) -> None:
+        self.parents, self.backward, self.cotangent, self.fingerprints = (), None, None, []
+
+
+def topological_order(root: Node) -> list[Node]:
+    """Return all nodes below `root`, every one before its consumers (so `root` is last). Iterative: depth is no limit."""
+    order: list[Node] = []
+    seen = {root}
+    stack: list[tuple[Node, Iterator[Tensor]]] = [(root, iter(root.parents))]
+    while stack:
+        node, parents = stack[-1]
+        if node.backward is None:
+            raise RuntimeError(
+                "backward() through a graph that an earlier backward() has freed; add the losses and call backward() once, "
+                "compute the forward pass again, or pass retain_graph=True the first time"
+            )
+        for parent in parents:
+            below = parent.node
+            if below is not None and below not in seen:
+                seen.add(below)
+                stack.append((below, iter(below.parents)))
+                break
+        else:
+            order.append(node)
+            stack.pop()
+    return order
+
+
+def add_partial(total: Array, partial: Partial) -> None:
+    """total[index] += values, counting an index that occurs k times k times."""
+    if partial.rows:
+        add_rows(total, partial.index, partial.values)
+    elif _is_basic(partial.index):
+        total[partial.index] += partial.values
+    else:
+        array_namespace(total).add.at(total, partial.index, partial.values)
+
+
+def add_rows(total: Array, rows: Array, values: Array) -> None:
+    """total[rows[i]] += values[i] for every i: sort equal rows together, sum each run, add each sum once.
+
+    The order of every sum is fixed by the stable sort, so the result has the same bits each time.
+    """
+    xp = array_namespace(total)
+    rows = rows.reshape(-1)
+    if rows.size == 0:
+        return
+    values = values.reshape(rows.size, -1)
+    if xp is not np:
+        xp.add.at(total.reshape(len(total), -1), rows, values)
+        return
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    sums = np.add.reduceat(values[order], starts, axis=0)
+    total[ordered[starts]] += sums.reshape(len(starts), *total.shape[1:])
+
+
+def _is_basic(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is Ellipsis or isinstance(part, slice | int | np.integer) for part in parts)
+
+
+# --- what the closures saved ------------------------------------------------------------------------------------------
+
+WHOLE = 1024  # arrays up to this many elements are compared whole, larger ones at evenly spaced elements
+SAMPLES = 64
+
+
+def saved_arrays(backward: Callable) -> list[np.ndarray]:
+    """The NumPy arrays that a derivative keeps in its closure (also in the functions it calls)."""
+    arrays = []
+    for cell in getattr(backward, "__closure__", None) or ():
+        try:
+            content = cell.cell_contents
+        except ValueError:  # a name that is not bound yet
+            continue
+        if type(content) is np.ndarray:
+            arrays.append(content)
+        elif isinstance(content, tuple):
+            arrays.extend(part for part in content if type(part) is np.ndarray)
+        elif type(content) is FunctionType and content.__closure__:
+            arrays.extend(saved_arrays(content))
+    return arrays
+
+
+def fingerprint(array: np.ndarray) -> bytes:
+    """Bytes that change when `array` is changed in place.
+
+    Up to 1,024 elements this is exact. Of a larger array 64 evenly spaced elements are compared: every change of the whole
+    array is seen, at the cost of a microsecond; a write to a few elements of a large array may pass.
+    """
+    if array.size <= WHOLE:
+        return array.tobytes()
+    return array.flat[:: array.size // SAMPLES].tobytes()
+
+
+# --- switching the tape off -------------------------------------------------------------------------------------------
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+_mode = _Mode()
+
+
+def grad_enabled() -> bool:
+    return _mode.recording
+
+
+class no_grad(ContextDecorator):  # noqa: N801  PyTorch's name
+    """Within this block (or decorated function) nothing is recorded: results need no gradient and keep no history."""
+
+    def __enter__(self) -> None:
+        self._before = _mode.recording
+        _mode.recording = False
+
+    def __exit__(self, *exception: object) -> None:
+        _mode.recording = self._before
+
+    def _recreate_cm(self) -> no_grad:  # a decorated function may call itself or run in several threads
+        return no_grad()

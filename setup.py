@@ -1,0 +1,56 @@
+"""Packaging of minilm: two import packages from two source roots.
+
+`kernels/` is a source root and never a package: a top-level `kernels` would shadow the Hugging Face
+package of that name and break `transformers` for everyone who has both.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = "0.1.0"
+
+TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "threadpoolctl>=3.5"]
+LINT = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2.0", "types-PyYAML", "types-tqdm"]
+
+setup(
+    name="minilm",
+    version=VERSION,
+    description="A language-model engine that people can read: autograd, Transformer, tokenizers and training in NumPy",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    author="The minilm authors",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["minilm", "minilm.*"]), "minilm_kernels"],
+    package_dir={"minilm_kernels": "kernels/minilm_kernels"},
+    package_data={"minilm": ["py.typed"], "minilm_kernels": ["py.typed"]},
+    entry_points={"console_scripts": ["minilm = minilm.cli:main"]},
+    install_requires=[
+        "numpy>=2.0",
+        "tqdm>=4.60",
+        "matplotlib>=3.8",
+        "safetensors>=0.4.3",
+        "jsonargparse>=4.35",
+        "PyYAML>=6.0",
+    ],
+    extras_require={
+        "numba": ["numba>=0.60"],
+        "cuda12": ["cupy-cuda12x>=13"],
+        "cuda13": ["cupy-cuda13x>=14"],
+        "test": TEST,
+        "dev": TEST + LINT + ["pre-commit>=3.7", "build>=1.2"],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Education",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)
