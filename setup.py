@@ -33,7 +33,7 @@ setup(
         "tqdm>=4.60",
         "matplotlib>=3.8",
         "safetensors>=0.4.3",
-        "jsonargparse>=4.35",
+        "jsonargparse[signatures]>=4.35",
         "PyYAML>=6.0",
     ],
     extras_require={

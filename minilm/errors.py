@@ -13,3 +13,7 @@ class CheckpointError(InputError):
 
 class MissingDependencyError(ImportError):
     """An optional library is needed and absent: the message names what to install."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss or a gradient is no number any more: the message names the step and the first layer that broke."""

@@ -104,8 +104,8 @@ def check_attention_shapes(query: tuple[int, ...], key: tuple[int, ...], value: 
 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:
-    """A bool mask (True = see) as 0 and −∞; a float mask as it is."""
+    """A bool mask (True = see) as 0 and −∞; a float mask as it is, in the dtype of the scores."""
     if mask.dtype.kind != "b":
-        return mask
+        return mask.astype(like.dtype)
     xp = array_namespace(mask.data)
     return Tensor(xp.where(mask.data, 0, -xp.inf).astype(like.dtype))

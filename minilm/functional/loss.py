@@ -68,7 +68,9 @@ def cross_entropy(
     def backward(dl):
         # ∂L/∂z = mass · softmax(z) − q,  with q = (1 − ε) target + ε/C
         per_row = (
-            dl.reshape(-1) if reduction == "none" else xp.broadcast_to(dl / (n if reduction == "mean" else 1), len(Z))
+            dl.reshape(-1)
+            if reduction == "none"
+            else xp.broadcast_to(dl / (max(n, 1) if reduction == "mean" else 1), len(Z))
         )
         per_row = xp.where(counted, per_row, xp.zeros((), Z.dtype)).astype(Z.dtype)[:, None]
         if soft:

@@ -93,11 +93,11 @@ def logsumexp(x: Any, dim: Dim = -1, keepdim: bool = False) -> Tensor:
     m = xp.where(xp.isfinite(m), m, 0)  # a row of −∞ has the sum 0, and ∞ − ∞ would be NaN
     e = xp.exp(x.data - m)
     total = e.sum(axis=dim, keepdims=True)
-    y = m + xp.where(total > 0, xp.log(xp.where(total > 0, total, 1)), -xp.inf).astype(x.dtype)
+    y = m + xp.where(total == 0, -xp.inf, xp.log(xp.where(total == 0, 1, total))).astype(x.dtype)  # a NaN stays
 
     def backward(dy):
         # ∂y/∂x_i = softmax(x)_i; a row of −∞ has no slope
-        return (restore_axes(dy, shape, dim, keepdim) * e / xp.where(total > 0, total, 1),)
+        return (restore_axes(dy, shape, dim, keepdim) * e / xp.where(total == 0, 1, total),)
 
     return record(y if keepdim else y.reshape(_reduced(shape, dim)), (x,), backward)
 

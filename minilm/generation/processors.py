@@ -1,0 +1,110 @@
+"""From logits to a token: reshape the distribution of the next token, then draw from it.
+
+Every function takes the logits of one text, (V,), or of several, (B, V), and returns new logits of that shape; a token
+that may not come has the logit −∞. generate.py applies them in the order of the field: penalty, temperature, top-k, top-p.
+[F15; 000 §2.1: the model gives P(w_t | w_<t); choosing a w_t from it is decoding]
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minilm.errors import InputError
+from minilm.functional.normalization import softmax_array
+
+Array = np.ndarray
+
+
+def apply_temperature(logits: Array, temperature: float) -> Array:
+    r"""z / τ.    [eq:temperature] [Ackley, Hinton & Sejnowski 1985]
+
+    P_i ∝ e^(z_i/τ): τ < 1 sharpens, τ > 1 flattens; τ → 0 is greedy() in the limit and no division.
+    Raises InputError unless 0 < τ < ∞.
+    """
+    if not 0 < temperature < math.inf:
+        raise InputError(
+            f"temperature {temperature} cannot divide the logits; it must be above 0 (for 0 take greedy())"
+        )
+    return logits / logits.dtype.type(temperature)
+
+
+def keep_top_k(logits: Array, k: int) -> Array:
+    """Keep the k largest logits of each row, −∞ for the others.    [eq:top-k] [Fan, Lewis & Dauphin 2018 §4.2]
+
+    Logits equal to the k-th largest all stay, so that no token is preferred for its number; k ≥ V keeps all.
+    Raises InputError unless k ≥ 1.
+    """
+    if k < 1:
+        raise InputError(f"top_k is {k}; it must be at least 1 (and {logits.shape[-1]} keeps all tokens)")
+    V = logits.shape[-1]
+    if k >= V:
+        return logits
+    kth = np.partition(logits, V - k, axis=-1)[..., V - k, None]  # the k-th largest of each row
+    return np.where(logits < kth, logits.dtype.type(-np.inf), logits)
+
+
+def keep_top_p(logits: Array, p: float) -> Array:
+    r"""Keep the nucleus of each row, −∞ for the others.    [eq:top-p] [Holtzman et al. 2020 §3.1]
+
+    The nucleus is the smallest set of tokens, taken from the most probable down, with Σ P_i ≥ p. It always has a token; of
+    equally probable ones the lower number comes first; p = 1 keeps all.
+    Raises InputError unless 0 < p ≤ 1.
+    """
+    if not 0 < p <= 1:
+        raise InputError(f"top_p is {p}; it must be above 0 and at most 1 (1 keeps all tokens)")
+    if p == 1:
+        return logits
+    P = softmax_array(logits.astype(np.float64))
+    order = np.argsort(-P, axis=-1, kind="stable")
+    ordered = np.take_along_axis(P, order, axis=-1)
+    cumulative = np.cumsum(ordered, axis=-1)
+    before = np.concatenate([np.zeros_like(P[..., :1]), cumulative[..., :-1]], axis=-1)  # Σ over those placed ahead
+    kept = np.empty(P.shape, bool)
+    np.put_along_axis(kept, order, before < p, axis=-1)
+    return np.where(kept, logits, logits.dtype.type(-np.inf))
+
+
+def penalize_repetition(logits: Array, seen: Array, penalty: float) -> Array:
+    r"""z_i / θ where z_i > 0, z_i θ where z_i ≤ 0, for every token i seen before.    [eq:repetition] [Keskar et al. 2019 §4.1]
+
+    seen: the tokens of the text so far, (n,) or (B, n); how often one occurs does not matter.
+    penalty: θ; above 1 makes repetition less likely, 1 changes nothing. (The paper divides always, which would make a
+    token with a negative logit more likely; multiplying there is what the field, transformers too, means by it.)
+    Raises InputError unless 0 < θ < ∞.
+    """
+    if not 0 < penalty < math.inf:
+        raise InputError(f"repetition_penalty is {penalty}; it must be above 0 (1 changes nothing, 1.2 is usual)")
+    if penalty == 1:
+        return logits
+    z = np.take_along_axis(logits, seen, axis=-1)
+    theta = logits.dtype.type(penalty)
+    penalized = logits.copy()
+    np.put_along_axis(penalized, seen, np.where(z > 0, z / theta, z * theta), axis=-1)
+    return penalized
+
+
+def greedy(logits: Array) -> Array:
+    """The most probable token of each row: argmax z, the lowest number among equals."""
+    return logits.argmax(axis=-1)
+
+
+def sample(probabilities: Array, generator: np.random.Generator) -> Array:
+    r"""Draw one token per row by inverting the cumulative distribution.    [eq:inverse-cdf]
+
+    With u uniform in [0, 1), the token is the first i with Σ_{j ≤ i} P_j > u: an interval of length P_i leads to i.
+    probabilities: (V,) or (B, V), at least 0; they need not sum to exactly 1.  Returns an integer, or (B,) of them.
+    Takes exactly one number per row from `generator`, row by row, whatever the probabilities are.
+    Raises InputError for probabilities that are negative, NaN, or all 0.
+    """
+    cumulative = np.cumsum(probabilities, axis=-1, dtype=np.float64)
+    total = cumulative[..., -1:]
+    if not (np.isfinite(total).all() and (total > 0).all() and (np.asarray(probabilities) >= 0).all()):
+        raise InputError(
+            "cannot draw a token: its probabilities must be numbers of at least 0, not all of them 0; if a model gave "
+            "them, its weights hold NaN or infinity: take an earlier checkpoint"
+        )
+    u = generator.random(total.shape)
+    # u total < total, so there is such an i; and a token of probability 0 adds nothing, so it is never the first
+    return (cumulative > u * total).argmax(axis=-1)

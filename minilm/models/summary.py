@@ -1,0 +1,101 @@
+"""A model as a table: layers, shapes, parameters, cost per token, memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minilm.models.gpt import GPT
+from minilm.nn import Module
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a GPT costs.
+
+    parameters        numbers to train
+    forward_flops     floating-point operations of one forward pass, per token, at full context
+    training_flops    the same for forward and backward: three times as many
+    state_bytes       weights, gradients and Adam's two arrays
+    activation_bytes  what the forward pass keeps for the backward pass, for one batch
+    """
+
+    parameters: int
+    forward_flops: int
+    training_flops: int
+    state_bytes: int
+    activation_bytes: int
+
+    @property
+    def training_bytes(self) -> int:
+        return self.state_bytes + self.activation_bytes
+
+
+def estimate_cost(model: GPT, batch_size: int) -> Cost:
+    r"""Count the products: 2 n m FLOPs for a matrix (n, m) applied to a vector, 4 T · hidden for attention to T tokens.
+
+    Forward per token: Σ 2 n m over the matrices + layers · 4 T hidden; backward costs twice the forward pass.
+    [Kaplan et al. 2020 §2.1]. Norms, activations and softmax are left out: a few per cent.
+    Activations: what the closures of a block keep, counted from their shapes; float32.
+    """
+    c = model.config
+    T, H, L = c.context_length, c.hidden_size, c.num_layers
+    matrices = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "embedding" not in name)
+    head = c.vocab_size * H if model.head is None else 0  # a tied head multiplies with the embedding table
+    forward = 2 * (matrices + head) + 4 * L * T * H
+    kv = 2 * (c.num_kv_heads or c.num_heads) * c.head_dim
+    inner = c.intermediate_size or 4 * H
+    gated = 2 if c.activation == "swiglu" else 1
+    # per token and block: norms and residuals, query+key+value, attention's output, the inner layer before and after
+    # its activation (and Φ, the bell of GELU), and one row of weights per head
+    per_block = 6 * H + (H + kv) + H + inner * (gated + 3) + c.num_heads * T
+    per_token = L * per_block + 3 * H + 3 * c.vocab_size
+    parameters = model.num_parameters()
+    return Cost(parameters, forward, 3 * forward, 4 * 4 * parameters, 4 * per_token * T * batch_size)
+
+
+def summary(model: GPT, batch_size: int = 12) -> str:
+    """The model as a table, a line per layer that owns parameters, then its cost."""
+    rows = [("layer", "kind", "shape", "parameters")]
+    seen: set[int] = set()
+    for name, module in model.named_modules():
+        own = [(key, p) for key, p in vars(module).items() if key in own_parameter_names(module)]
+        for key, parameter in own:
+            tied = id(parameter) in seen
+            seen.add(id(parameter))
+            rows.append((
+                f"{name}.{key}" if name else key,
+                type(module).__name__,
+                " × ".join(map(str, parameter.shape)),
+                "tied" if tied else f"{parameter.numel():,}",
+            ))  # fmt: skip
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = [
+        f"{r[0]:<{widths[0]}}  {r[1]:<{widths[1]}}  {r[2]:<{widths[2]}}  {r[3]:>{widths[3]}}".rstrip() for r in rows
+    ]
+    rule = "─" * (sum(widths) + 6)
+    cost = estimate_cost(model, batch_size)
+    T = model.config.context_length
+    lines = [lines[0], rule, *lines[1:], rule]
+    if model.head is None:
+        lines.append("the output head is the token embedding (tied)")
+    lines += [
+        f"parameters             {cost.parameters:>16,}",
+        f"FLOPs per token        {cost.forward_flops:>16,}  forward, at the full context of {T}",
+        f"                       {cost.training_flops:>16,}  forward and backward",
+        f"memory for training    {readable_bytes(cost.training_bytes):>16}  at batch size {batch_size}: "
+        f"{readable_bytes(cost.state_bytes)} weights, gradients and Adam, {readable_bytes(cost.activation_bytes)} activations",
+    ]
+    return "\n".join(lines)
+
+
+def own_parameter_names(module: Module) -> list[str]:
+    return [name for name, _ in module.named_parameters() if "." not in name]
+
+
+def readable_bytes(n: float) -> str:
+    """1234567 → "1.2 MB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
