@@ -71,8 +71,8 @@ class TrainingConfig:
         for name in at_least_one.split():
             if getattr(self, name) < 1:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
-        not_negative = "learning_rate min_learning_rate warmup_steps weight_decay max_grad_norm eval_tokens early_stopping_patience seed"
-        for name in not_negative.split():
+        rates = ("learning_rate", "min_learning_rate", "weight_decay", "max_grad_norm")
+        for name in (*rates, "warmup_steps", "eval_tokens", "early_stopping_patience", "seed"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must not be negative")
         for name in ("adam_beta1", "adam_beta2"):
