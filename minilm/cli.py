@@ -87,7 +87,7 @@ def _value_of(option: str, arguments: list[str]) -> str | None:
 
 def build_parser(command: str = "") -> Any:
     """The parser of all commands; options of `train` come from the fields of the configuration classes."""
-    jsonargparse = require("jsonargparse", "the command line")
+    jsonargparse: Any = require("jsonargparse", "the command line")
     from minilm.generation import GenerationConfig
     from minilm.training.config import RunConfig
 

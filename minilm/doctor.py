@@ -49,7 +49,7 @@ def usable_cores() -> int:
 
 def blas_lines() -> list[str]:
     """Which BLAS NumPy multiplies with, and on how many threads."""
-    config: Any = np.show_config(mode="dicts")  # type: ignore[call-overload]
+    config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     lines = [f"BLAS {blas.get('name', 'unknown')} {blas.get('version', '')}".rstrip()]
     try:

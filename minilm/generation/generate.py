@@ -138,7 +138,7 @@ def _decode(
         new = choose(logits, text[:, :length], config, generator)
         if stop_ids.size:
             new = np.where(ended, text[:, length - 1], new)
-            ended |= np.isin(new, stop_ids)
+            ended = np.isin(new, stop_ids)  # stays so: an ended row has its stop token again
         text[:, length] = new
         yield text[:, length]
         if ended.all():

@@ -71,6 +71,7 @@ class Trainer:
         self.checkpoint_folder = None if checkpoint_folder is None else Path(checkpoint_folder)
         self.callbacks = list(callbacks)
         self.compute_loss = compute_loss
+        self.generator: np.random.Generator | None = getattr(model, "generator", None)  # of the model's dropout
         self.optimizer = make_optimizer(model, config)
         final = config.min_learning_rate / config.learning_rate if config.learning_rate else 1.0
         schedule = make_schedule(config.lr_scheduler_type, config.warmup_steps, config.max_steps, final)
@@ -201,7 +202,7 @@ class Trainer:
             "optimizer": {"steps": optimizer["steps"], "groups": optimizer["groups"]},
             "scheduler": self.scheduler.state_dict(),
             "sampler": self.train_batches.state_dict(),
-            "generator": plain(self.model.generator.bit_generator.state) if hasattr(self.model, "generator") else None,
+            "generator": None if self.generator is None else plain(self.generator.bit_generator.state),
             "callbacks": {type(c).__name__: c.state_dict() for c in self.callbacks if c.state_dict()},
         }
         return save_checkpoint(folder, self.model.state_dict(), optimizer["arrays"], state)
@@ -216,8 +217,8 @@ class Trainer:
             self.optimizer.load_state_dict({**state["optimizer"], "arrays": checkpoint.optimizer})
             self.scheduler.load_state_dict(state["scheduler"])
             self.train_batches.load_state_dict(state["sampler"])
-            if state["generator"] is not None:
-                self.model.generator.bit_generator.state = state["generator"]
+            if self.generator is not None:
+                self.generator.bit_generator.state = state["generator"]
             for callback in self.callbacks:
                 callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
             self.step, self.tokens_seen, self.seconds = state["step"], state["tokens_seen"], state["seconds"]

@@ -141,3 +141,20 @@ def nan_stays_visible_in_functions(F, Tensor, draw):
         y = F.gelu(x.astype(np.float32)).data
         expect(np.array_equal(np.isnan(y), np.isnan(x)), "gelu in float32 hides or spreads a NaN")
         expect(np.isnan(F.cross_entropy(x, np.array([1, 2])).item()), "cross_entropy hides a NaN")
+
+
+@law
+def paths_that_meet_add_up(F, Tensor, draw):
+    """y reaches the result directly, twice, and through a slice: its cotangents add, and nobody's array is written to."""
+    rng = np.random.default_rng(draw(SEEDS))
+    x = Tensor(rng.standard_normal(4), requires_grad=True)
+    c, w = rng.standard_normal((2, 4))
+    kept = c.copy()
+    y, order = F.mul(x, w), draw(st.permutations(range(3)))
+    terms = [lambda: F.add(y, y), lambda: F.mul(y, 3.0), lambda: F.concatenate([F.getitem(y, slice(2, None)), np.zeros(2)])]
+    total = y
+    for i in order:
+        total = F.add(total, terms[i]())
+    total.backward(c)
+    expect(np.array_equal(c, kept), "backward() wrote into the cotangent it was given")
+    close(x.grad, w * (6 * c + np.concatenate([[0, 0], c[:2]])), "the paths do not add up")
