@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
+from inspect import isgeneratorfunction
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,7 +55,10 @@ class Node:
 
     @property
     def name(self) -> str:
-        return self.backward.__qualname__.split(".")[0] if self.backward else "freed operation"
+        """The function that recorded this: `softmax` for softmax.<locals>.backward."""
+        if self.backward is None:
+            return "freed operation"
+        return self.backward.__qualname__.rsplit(".<locals>", 1)[0].rpartition(".")[2].lstrip("_")
 
     def receive(self, cotangent: Array | Partial) -> None:
         """Add a cotangent that a consumer sent; in place once the sum is an array of our own."""
@@ -62,7 +66,7 @@ class Node:
             if self.cotangent is None:
                 self.cotangent = array_namespace(cotangent.values).zeros(self.shape, self.dtype)
             elif not self.owned:
-                self.cotangent = self.cotangent.copy()
+                self.cotangent = array_namespace(self.cotangent).array(self.cotangent)
             self.owned = True
             add_partial(self.cotangent, cotangent)
         elif self.cotangent is None:
@@ -70,7 +74,8 @@ class Node:
         elif self.owned:
             self.cotangent += cotangent
         else:
-            self.cotangent = self.cotangent + cotangent
+            xp = array_namespace(cotangent)
+            self.cotangent = xp.asarray(self.cotangent + cotangent)  # NumPy makes a scalar of a 0-dim sum
             self.owned = True
 
     def check_saved(self) -> None:
@@ -196,12 +201,20 @@ def grad_enabled() -> bool:
 class no_grad(ContextDecorator):  # noqa: N801  PyTorch's name
     """Within this block (or decorated function) nothing is recorded: results need no gradient and keep no history."""
 
+    def __init__(self) -> None:
+        self._before: list[bool] = []  # a stack: one object may be entered again inside itself
+
     def __enter__(self) -> None:
-        self._before = _mode.recording
+        self._before.append(_mode.recording)
         _mode.recording = False
 
     def __exit__(self, *exception: object) -> None:
-        _mode.recording = self._before
+        _mode.recording = self._before.pop()
+
+    def __call__(self, function: Any) -> Any:
+        if isgeneratorfunction(function):
+            raise TypeError("no_grad() cannot decorate a generator: write `with no_grad():` around the work between its yields")
+        return super().__call__(function)
 
     def _recreate_cm(self) -> no_grad:  # a decorated function may call itself or run in several threads
         return no_grad()

@@ -144,6 +144,11 @@ class Tensor:
         """Forget the gradient."""
         self.grad = None
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Let `np.asarray(tensor)` give the values."""
+        values = self.numpy()
+        return values if dtype is None and not copy else np.array(values, dtype=dtype)
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of a tensor with no axes")
@@ -271,12 +276,18 @@ def _copied(data: Any) -> Any:
 
 
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
-    """Return `value` as a Tensor; a Python number takes the dtype of `like`, so that float32 stays float32."""
+    """Return `value` as a Tensor; a single number takes the dtype of `like`, so that float32 stays float32."""
     if isinstance(value, Tensor):
         return value
-    if like is not None and isinstance(value, int | float) and like.dtype.kind == "f":
+    if like is not None and isinstance(value, int | float | np.number) and like.dtype.kind == "f":
         return Tensor(array_namespace(like.data).asarray(value, dtype=like.dtype))
     return Tensor(value)
+
+
+def as_float(value: Any) -> Tensor:
+    """Return `value` as a floating-point Tensor: integers and booleans become float32."""
+    x = as_tensor(value)
+    return x if x.dtype.kind == "f" else Tensor(x.data.astype(np.float32))
 
 
 def as_array(value: Any) -> Array:

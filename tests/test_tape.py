@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 import pytest
 
-from minilm import Parameter, Tensor, no_grad, optim
+from minilm import Tensor, no_grad
 from minilm import functional as F
 from minilm.tensor import record
 
@@ -207,69 +207,6 @@ def test_a_derivative_of_the_wrong_shape_names_the_operation():
         forgetful(leaf(1.0, 2.0)).backward(np.ones((3, 2)))
 
 
-# --- in-place changes of what a derivative needs ------------------------------------------------------------------------
-
-
-def test_one_changed_element_of_a_small_array_is_seen():
-    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
-    y = x * w
-    w.data[1] = 5
-    with pytest.raises(RuntimeError, match=r"shape \(2,\) that mul saved .* changed in place"):
-        y.backward(np.ones(2))
-    w.data[1] = 4
-    (x * w).backward(np.ones(2))
-    assert x.grad.tolist() == [3, 4]
-
-
-def test_a_changed_large_array_is_seen():
-    x = Tensor(np.ones(5000), requires_grad=True)
-    w = Tensor(np.arange(5000.0))
-    y = x * w
-    w.data *= 1.001
-    with pytest.raises(RuntimeError, match="changed in place"):
-        y.sum().backward()
-
-
-@pytest.mark.parametrize("function", [F.exp, F.softmax, F.tanh, F.layer_norm, F.sqrt, F.gelu, F.dropout, F.sigmoid, F.logsumexp])
-def test_changing_the_result_in_place_is_never_silently_wrong(function):
-    """Either the derivative does not need the changed array, and is right, or the change is seen."""
-
-    def gradient(spoil):
-        x = leaf(1.0, 2.0, 3.0)
-        y = F.dropout(x, 0.5, generator=np.random.default_rng(0)) if function is F.dropout else function(x)
-        if spoil:
-            y.data[...] = -7
-        y.backward(np.arange(y.data.size).reshape(y.shape) + 1.0)
-        return x.grad
-
-    want = gradient(False)
-    try:
-        got = gradient(True)
-    except RuntimeError as error:
-        assert "changed in place" in str(error)
-    else:
-        assert np.array_equal(got, want)
-
-
-def test_changed_indices_are_seen():
-    """A batch buffer that is filled again before backward() is a classic."""
-    W, ids = leaf(1.0, 2.0, 3.0).reshape(3, 1), np.array([0, 1])
-    y = F.embedding(ids, W)
-    ids[0] = 2
-    with pytest.raises(RuntimeError, match="embedding saved"):
-        y.sum().backward()
-
-
-def test_an_optimizer_step_between_forward_and_backward_is_seen():
-    p = Parameter(np.ones((40, 40)))
-    optimizer = optim.SGD([p], lr=0.1)
-    F.linear(Tensor(np.ones((2, 40))), p).sum().backward()
-    y = F.linear(Tensor(np.ones((2, 40)), requires_grad=True), p).sum()
-    optimizer.step()
-    with pytest.raises(RuntimeError, match=r"linear saved.*optimizer\.step\(\) too"):
-        y.backward()
-
-
 # --- switching it off ---------------------------------------------------------------------------------------------------
 
 
@@ -298,7 +235,6 @@ def test_no_grad_as_decorator_also_recursive():
     assert (x * 2).requires_grad
 
 
-@pytest.mark.xfail(reason="one no_grad object entered twice forgets what it was to restore", strict=True)
 def test_one_no_grad_object_can_be_entered_twice():
     off, x = no_grad(), leaf(1.0)
     try:

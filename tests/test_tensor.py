@@ -129,20 +129,28 @@ def test_repr_of_something_large_is_short():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_take_the_tensors_dtype(number, dtype):
     x = Tensor(np.ones(3, dtype))
-    for y in (x + number, number + x, x - number, number - x, x * number, number * x, x / number, number / x, x**number):
+    for y in (
+        x + number,
+        number + x,
+        x - number,
+        number - x,
+        x * number,
+        number * x,
+        x / number,
+        number / x,
+        x**number,
+    ):
         assert isinstance(y, Tensor)
         assert y.dtype == dtype
     assert (2**x).dtype == dtype
     assert F.maximum(x, number).dtype == F.where(x.data > 0, x, number).dtype == dtype
 
 
-@pytest.mark.xfail(reason="an int64 operand promotes float32 to float64: as_tensor() spares Python numbers only", strict=True)
 @pytest.mark.parametrize("other", [np.int64(2), Tensor(2), Tensor([1, 2, 3])])
 def test_integer_operands_keep_float32(other):
     assert (Tensor(np.ones(3, np.float32)) * other).dtype == np.float32
 
 
-@pytest.mark.xfail(reason="int64 with a float32 scalar is float64 in NumPy", strict=True)
 def test_integers_times_a_python_float_are_float32():
     assert (Tensor([1, 2]) * 0.5).dtype == np.float32
 
@@ -166,12 +174,18 @@ def test_an_array_and_a_tensor_give_a_tensor():
 
 def test_comparisons_give_booleans_without_gradient():
     x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
-    for y, want in [(x < 2, [1, 0, 0]), (x <= 2, [1, 1, 0]), (x > 2, [0, 0, 1]), (x >= 2, [0, 1, 1]), (x == 2, [0, 1, 0])]:
+    for y, want in [
+        (x < 2, [1, 0, 0]),
+        (x <= 2, [1, 1, 0]),
+        (x > 2, [0, 0, 1]),
+        (x >= 2, [0, 1, 1]),
+        (x == 2, [0, 1, 0]),
+    ]:
         assert y.dtype == np.bool_
         assert not y.requires_grad
         assert y.tolist() == [bool(w) for w in want]
     assert (x != Tensor([1.0, 0.0, 3.0])).tolist() == [False, True, False]
-    assert (2 > x).tolist() == [True, False, False]
+    assert (np.float32(2) > x).tolist() == [True, False, False]
     assert len({x, x}) == 1, "a tensor is hashed by identity"
 
 
@@ -187,8 +201,9 @@ def test_methods_are_the_functions():
     assert x.argmax(dim=1).tolist() == [2, 2]
 
 
-@pytest.mark.xfail(reason="no __abs__, __and__, __or__, __invert__", strict=True)
-@pytest.mark.parametrize("operator", [abs, lambda x: (x > 0) & (x < 1), lambda x: (x > 0) | (x < 1), lambda x: ~(x > 0)])
+@pytest.mark.parametrize(
+    "operator", [abs, lambda x: (x > 0) & (x < 1), lambda x: (x > 0) | (x < 1), lambda x: ~(x > 0)]
+)
 def test_pythons_other_operators(operator):
     assert isinstance(operator(Tensor([-1.0, 0.5])), Tensor)
 
@@ -222,9 +237,18 @@ def test_setitem_on_a_tensor_that_requires_a_gradient_needs_no_grad():
     assert x.tolist() == [1, 0]
 
 
-@pytest.mark.xfail(reason="0-dim arrays: NumPy returns a scalar, which is no `out=` and takes no assignment", strict=True)
 @pytest.mark.parametrize(
-    "function", [F.gelu, lambda x: F.gelu(x, "tanh"), F.softmax, lambda x: x[None].sum() * 1 + x * 2 + x * 3]
+    "function",
+    [
+        F.silu,
+        F.gelu,
+        lambda x: F.gelu(x, "tanh"),
+        lambda x: F.logsumexp(x, None),
+        F.mean,
+        lambda x: x * x + x[...],
+        F.softmax,
+        lambda x: x[None].sum() * 1 + x * 2 + x * 3,
+    ],
 )
 def test_single_numbers_go_through_every_function(function):
     x = Tensor(0.5, requires_grad=True)

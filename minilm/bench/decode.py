@@ -9,6 +9,9 @@ medians means much. Each turn begins with a pause (--pause) in which the other o
 OpenBLAS's threads and those of PyTorch's OpenMP go on spinning when they have finished, and on few cores take half of the
 machine from whoever is next. In processes of their own they would do the same to each other, so the pause is what
 makes it fair; with it each has the speed that it has alone (`--only minilm`, `--only transformers` show that).
+
+Look at the load in the first line before believing a figure: while other programs keep the cores busy, both engines can
+fall to a tenth of their speed and less, because one thread of each small product waits for the other to get a core.
 """
 
 from __future__ import annotations
@@ -81,8 +84,14 @@ def decode(
     pause: float = 0.1,
     only: str | None = None,
 ) -> dict[str, Any]:
-    """Check and time each of `models`, print a table, return the figures. `threads` is for PyTorch; a BLAS has its own
-    number from the start of the process (see machine.in_child)."""
+    """Check and time each of `models`, print a table, return the figures.
+
+    threads: for PyTorch; a BLAS has its own number from the start of the process (see machine.in_child).
+    Raises MissingDependencyError without PyTorch or transformers, InputError if so many tokens do not fit the context.
+    """
+    if only != "minilm":
+        for library in ("torch", "transformers"):
+            require(library, "comparing with transformers")
     results: dict[str, Any] = {}
     rows = [["tokens per second", "minilm", "generate()", "ratio", "bare loop", "ratio"]]
     for name in models:

@@ -65,9 +65,7 @@ class TorchEngine:
         self.model = torch_gpt.build(recipe.model)
         if like is not None:
             torch_gpt.copy_weights(like, self.model)
-        self.optimizer = torch_gpt.build_optimizer(
-            self.model, recipe.lr, recipe.betas, recipe.eps, recipe.weight_decay
-        )
+        self.optimizer = torch_gpt.build_optimizer(self.model, recipe.lr, recipe.betas, recipe.eps, recipe.weight_decay)
 
     def forward_backward(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         _, loss = self.model(self.torch.from_numpy(inputs), self.torch.from_numpy(targets))

@@ -79,7 +79,8 @@ def describe() -> dict[str, Any]:
 
 
 def blas_name() -> str:
-    blas: dict[str, Any] = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload, index]
+    config: Any = np.show_config(mode="dicts")
+    blas = config["Build Dependencies"]["blas"]
     return f"{blas['name']} {blas['version']}"
 
 
@@ -108,7 +109,9 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of text as a table: the first row is the head, the first column stands left, the others right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
-        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths)))
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
+        )
         for row in rows
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))

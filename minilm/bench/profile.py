@@ -162,5 +162,7 @@ def report(recipe: Recipe, steps: int) -> dict[str, Any]:
     print(machine.table(rows))
     step = 1e3 * statistics.median(plain)
     print(f"whole step {whole:.1f} ms with the stopwatch, {step:.1f} ms without (medians of {steps})")
-    print(f"upper bound for all that does not depend on the arrays' size: {bound:.2f} ms, {bound / step:.1%} of the step")
+    print(
+        f"upper bound for all that does not depend on the arrays' size: {bound:.2f} ms, {bound / step:.1%} of the step"
+    )
     return {"lines": figures, "profiled_ms": whole, "step_ms": step, "overhead_bound_ms": bound}

@@ -55,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             results[name].append(result)
             print(f"{name:<7} seed {seed}: validation loss {result['loss']:.4f}, {result['seconds']:.1f} s", flush=True)
     print(machine.headline(options.threads))
-    print(machine.table([["engine", "mean loss", "lowest", "highest", "mean s", "ms a step"], *summary(results, recipe)]))
+    print(
+        machine.table([["engine", "mean loss", "lowest", "highest", "mean s", "ms a step"], *summary(results, recipe)])
+    )
     machine.write_json(options.json, "recipe", argv, results)
     return 0
 
@@ -65,7 +67,9 @@ def make_parser() -> argparse.ArgumentParser:
     machine.add_threads(options)
     options.add_argument("--engine", choices=["minilm", "torch", "both"], default="minilm", help="default: minilm")
     options.add_argument("--seeds", type=machine.positive, default=1, metavar="N", help="seeds 0 to N-1 (default: 1)")
-    options.add_argument("--data", default="tinyshakespeare", metavar="FILE", help="a text file (default: tinyshakespeare)")
+    options.add_argument(
+        "--data", default="tinyshakespeare", metavar="FILE", help="a text file (default: tinyshakespeare)"
+    )
     options.add_argument("--steps", type=machine.positive, help="fewer steps, for a quick look (default: 2000)")
     return options
 

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     programs = {name: text or IMPORT.format(module=name) for name, text in programs.items()}
     whole: dict[str, list[float]] = {name: [] for name in programs}
     inside: dict[str, list[float]] = {name: [] for name in programs}
-    for name, program in programs.items():
+    for program in programs.values():
         run_python(program)  # once unmeasured: the disk's cache and the compiled modules
     for _ in range(options.runs):
         for name, program in programs.items():

@@ -27,7 +27,8 @@ def build(config: GPTConfig) -> Any:
     Raises InputError for a layout nanoGPT does not have.
     """
     torch = require_torch()
-    nn, functional = torch.nn, torch.nn.functional
+    nn: Any = torch.nn
+    functional: Any = nn.functional
     config.check()
     layout = (config.norm, config.positions, config.tie_embeddings, config.num_kv_heads or config.num_heads)
     if layout != ("layer_norm", "learned", True, config.num_heads) or config.activation not in ("gelu", "gelu_tanh"):
@@ -36,7 +37,9 @@ def build(config: GPTConfig) -> Any:
             "gelu_tanh, as many key heads as heads; change the configuration to that"
         )
     if config.dropout:
-        raise InputError(f"the PyTorch partner has no dropout, the configuration asks for {config.dropout}; set it to 0")
+        raise InputError(
+            f"the PyTorch partner has no dropout, the configuration asks for {config.dropout}; set it to 0"
+        )
     width, bias = config.hidden_size, config.bias
     inner = config.intermediate_size or 4 * width
 

@@ -25,11 +25,18 @@ def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
 
 
 def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-    """Two operands as tensors; a Python number takes the other one's dtype."""
-    if not isinstance(x, Tensor):
+    """Two operands as tensors. A single number takes the other one's dtype, and so do integers beside floats: float32 stays."""
+    if isinstance(x, Tensor):
+        y = as_tensor(y, like=x)
+    else:
         y = as_tensor(y)
-        return as_tensor(x, like=y), y
-    return x, as_tensor(y, like=x)
+        x = as_tensor(x, like=y)
+    if x.dtype.kind != y.dtype.kind:
+        if x.dtype.kind == "f":
+            y = Tensor(y.data.astype(x.dtype))
+        elif y.dtype.kind == "f":
+            x = Tensor(x.data.astype(y.dtype))
+    return x, y
 
 
 def record_binary(z: Array, x: Tensor, y: Tensor, dx: Callable[[Array], Array], dy: Callable[[Array], Array]) -> Tensor:

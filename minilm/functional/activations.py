@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minilm.tensor import Array, Tensor, as_tensor, record
+from minilm.tape import grad_enabled
+from minilm.tensor import Array, Tensor, as_float, record
 from minilm_kernels import array_namespace
 
 
 def tanh(x: Any) -> Tensor:
     """y = tanh x = (e^x − e^−x)/(e^x + e^−x)."""
-    x = as_tensor(x)
+    x = as_float(x)
     y = array_namespace(x.data).tanh(x.data)
 
     def backward(dy):
@@ -25,7 +27,7 @@ def tanh(x: Any) -> Tensor:
 
 def sigmoid(x: Any) -> Tensor:
     """y = σ(x) = 1/(1 + e^−x)."""
-    x = as_tensor(x)
+    x = as_float(x)
     y = logistic(x.data)
 
     def backward(dy):
@@ -37,7 +39,7 @@ def sigmoid(x: Any) -> Tensor:
 
 def relu(x: Any) -> Tensor:
     """y = max(0, x), with derivative 0 at 0. A NaN stays a NaN."""
-    x = as_tensor(x)
+    x = as_float(x)
     xp = array_namespace(x.data)
     positive = x.data > 0
 
@@ -50,7 +52,7 @@ def relu(x: Any) -> Tensor:
 
 def silu(x: Any) -> Tensor:
     """y = x σ(x), also called swish.    [Elfwing et al. 2017; the gate of SwiGLU]"""
-    x = as_tensor(x)
+    x = as_float(x)
     a = x.data
     s = logistic(a)
 
@@ -69,28 +71,24 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f"approximate is {approximate!r}; gelu knows 'none' (erf) and 'tanh'")
-    x = as_tensor(x)
-    return _gelu_erf(x) if approximate == "none" else _gelu_tanh(x)
+    return in_blocks(_gelu_erf if approximate == "none" else _gelu_tanh, as_float(x))
 
 
-def _gelu_erf(x: Tensor) -> Tensor:
-    a = x.data
+def _gelu_erf(a: Array) -> tuple[Array, Callable[[], Array]]:
     Phi, bell = normal_cdf(a)  # Φ(x) and e^(−x²/2)
 
-    def backward(dy):
+    def derivative():
         # dy/dx = Φ(x) + x φ(x), with the density φ(x) = e^(−x²/2)/√(2π)
         slope = a * bell
         slope *= 1 / math.sqrt(2 * math.pi)
         slope += Phi
-        slope *= dy
-        return (slope,)
+        return slope
 
-    return record(a * Phi, (x,), backward)
+    return a * Phi, derivative
 
 
-def _gelu_tanh(x: Tensor) -> Tensor:
-    xp = array_namespace(x.data)
-    a = x.data
+def _gelu_tanh(a: Array) -> tuple[Array, Callable[[], Array]]:
+    xp = array_namespace(a)
     c, k = math.sqrt(2 / math.pi), 0.044715
     t = a * a
     t *= c * k
@@ -101,7 +99,7 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     y *= a
     y *= 0.5
 
-    def backward(dy):
+    def derivative():
         # dy/dx = ½ (1 + t) + ½ x (1 − t²) c (1 + 3 k x²)
         slope = a * a
         slope *= 3 * c * k
@@ -110,18 +108,46 @@ def _gelu_tanh(x: Tensor) -> Tensor:
         slope *= 1 - t * t
         slope += t
         slope += 1
-        slope *= dy
         slope *= 0.5
-        return (slope,)
+        return slope
 
-    return record(y, (x,), backward)
+    return y, derivative
+
+
+BLOCK = 1 << 15  # elements worked on at a time: a formula's temporaries stay in the core's own cache
+
+
+def in_blocks(formula: Callable[[Array], tuple[Array, Callable[[], Array]]], x: Tensor) -> Tensor:
+    """Record y = formula(x) for a formula of many steps, element by element, worked out one piece of x at a time.
+
+    formula(a) returns y and a function for dy/dx. A whole array would travel between memory and core in every step; a
+    piece stays in the cache. For the same reason dy/dx is taken right away, while the piece is there, and is all
+    that is kept for the backward pass.
+    """
+    xp = array_namespace(x.data)
+    a = x.data.reshape(-1)
+    y = xp.empty_like(a)
+    slope = xp.empty_like(a) if x.requires_grad and grad_enabled() else None
+    size = BLOCK if xp is np else max(1, a.size)
+    for start in range(0, a.size, size):
+        block = slice(start, start + size)
+        y[block], derivative = formula(a[block])
+        if slope is not None:
+            slope[block] = derivative()
+    if slope is not None:
+        slope = slope.reshape(x.shape)
+
+    def backward(dy):
+        return (dy * slope,)
+
+    backward.__qualname__ = formula.__qualname__  # so that errors and graphs name the operation, not this helper
+    return record(y.reshape(x.shape), (x,), backward)
 
 
 def logistic(a: Array) -> Array:
-    """1/(1 + e^−a) on an array, without overflow: e^−|a| ≤ 1 always."""
+    """1/(1 + e^−a) = e^min(a, 0)/(1 + e^−|a|) on an array: no power is above 1, so nothing overflows."""
     xp = array_namespace(a)
-    e = xp.exp(-xp.abs(a))
-    return xp.where(a >= 0, 1, e) / (1 + e)
+    return xp.exp(xp.minimum(a, 0)) / (1 + xp.exp(-xp.abs(a)))
 
 
 def normal_cdf(a: Array) -> tuple[Array, Array]:

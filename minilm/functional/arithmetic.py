@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minilm.functional._broadcast import operands, record_binary
-from minilm.tensor import Tensor, as_tensor, record
+from minilm.tensor import Tensor, as_float, as_tensor, record
 from minilm_kernels import array_namespace
 
 
@@ -62,7 +62,7 @@ def neg(x: Any) -> Tensor:
 
 def exp(x: Any) -> Tensor:
     """y = e^x."""
-    x = as_tensor(x)
+    x = as_float(x)
     y = array_namespace(x.data).exp(x.data)
 
     def backward(dy):
@@ -74,7 +74,7 @@ def exp(x: Any) -> Tensor:
 
 def log(x: Any) -> Tensor:
     """y = ln x."""
-    x = as_tensor(x)
+    x = as_float(x)
     a = x.data
 
     def backward(dy):
@@ -86,7 +86,7 @@ def log(x: Any) -> Tensor:
 
 def sqrt(x: Any) -> Tensor:
     """y = √x."""
-    x = as_tensor(x)
+    x = as_float(x)
     y = array_namespace(x.data).sqrt(x.data)
 
     def backward(dy):
@@ -123,7 +123,9 @@ def minimum(x: Any, y: Any) -> Tensor:
 
 def _larger(x: Tensor, y: Tensor, sign: int) -> Tensor:
     xp = array_namespace(x.data)
-    share = (xp.sign(x.data - y.data) * sign + 1) / 2  # 1 where x wins, 0 where y wins, ½ for a tie
-    share = share.astype(x.dtype)
-    z = xp.maximum(x.data, y.data) if sign == 1 else xp.minimum(x.data, y.data)
+    a, b = x.data, y.data
+    wins = a > b if sign == 1 else a < b
+    share = wins + 0.5 * (a == b)  # 1 where x wins, 0 where y wins, ½ for a tie
+    z = xp.maximum(a, b) if sign == 1 else xp.minimum(a, b)
+    share = xp.asarray(share, dtype=z.dtype)
     return record_binary(z, x, y, lambda dz: dz * share, lambda dz: dz * (1 - share))

@@ -105,6 +105,10 @@ def check_attention_shapes(query: tuple[int, ...], key: tuple[int, ...], value: 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:
     """A bool mask (True = see) as 0 and −∞; a float mask as it is, in the dtype of the scores."""
+    if mask.dtype.kind not in "bf":
+        raise ValueError(
+            f"attn_mask is {mask.dtype}; give booleans (True where a key may be seen) or floats (added to the scores)"
+        )
     if mask.dtype.kind != "b":
         return mask.astype(like.dtype)
     xp = array_namespace(mask.data)

@@ -22,12 +22,15 @@ def embedding(ids: Any, weight: Tensor, padding_idx: int | None = None) -> Tenso
     rows = weight.shape[0]
     if ids.size and not (int(ids.min()) >= 0 and int(ids.max()) < rows):
         raise IndexError(f"ids run from {int(ids.min())} to {int(ids.max())}, but the table has rows 0 to {rows - 1}")
+    if padding_idx is not None and not -rows <= padding_idx < rows:
+        raise IndexError(f"padding_idx {padding_idx} is no row of the table; its rows are 0 to {rows - 1}")
+    padding = None if padding_idx is None else padding_idx % rows
     xp = array_namespace(weight.data)
 
     def backward(dy):
         # dW[r] = Σ of dy[i] over all i with ids[i] = r; all other rows stay untouched
-        if padding_idx is not None:
-            dy = xp.where((ids == padding_idx)[..., None], xp.zeros((), dy.dtype), dy)
+        if padding is not None:
+            dy = xp.where((ids == padding)[..., None], xp.zeros((), dy.dtype), dy)
         return (Partial(ids, dy, rows=True),)
 
     return record(weight.data[ids], (weight,), backward)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minilm.functional.reductions import mean
-from minilm.tensor import Tensor, as_array, as_tensor, record
+from minilm.tensor import Tensor, as_array, as_float, as_tensor, record
 from minilm_kernels import array_namespace
 
 
@@ -23,7 +23,7 @@ def cross_entropy(
     Softmax and logarithm are one step: −log softmax(z)_c = log Σ exp(z) − z_c never overflows, and the gradient
     is simply softmax(z) − q.
     """
-    logits = as_tensor(logits)
+    logits = as_float(logits)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is {reduction!r}; it is one of 'mean', 'sum', 'none'")
     xp = array_namespace(logits.data)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minilm.functional import activations, arithmetic, normalization, products, reductions, shape
-from minilm.tensor import Tensor, as_array, as_tensor, record
+from minilm.tensor import Tensor, as_tensor, record
 
 METHODS: dict[str, Callable[..., Any]] = {
     name: getattr(module, name)
@@ -40,9 +40,15 @@ def _reflected(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], T
     return lambda x, y: function(y, x)
 
 
-def _comparison(name: str) -> Callable[[Tensor, Any], Tensor]:
-    return lambda x, y: Tensor(getattr(np.ndarray, name)(x.data, as_tensor(y, like=x).data) if isinstance(x.data, np.ndarray)
-                               else getattr(x.data, name)(as_array(y)))  # fmt: skip
+def _comparison(name: str) -> Callable[[Tensor, Any], Any]:
+    """x < y, x == y, x & y, … element by element; the result carries no gradient."""
+
+    def compare(x: Tensor, y: Any) -> Any:
+        if y is None:
+            return NotImplemented
+        return Tensor(getattr(x.data, name)(as_tensor(y, like=x).data))
+
+    return compare
 
 
 def attach() -> None:
@@ -63,6 +69,10 @@ def attach() -> None:
     for name in ("lt", "le", "gt", "ge", "eq", "ne"):
         setattr(Tensor, f"__{name}__", _comparison(f"__{name}__"))
     Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]  # equality is by element, identity is for sets
+    for name in ("and", "or", "xor"):
+        setattr(Tensor, f"__{name}__", _comparison(f"__{name}__"))
+    setattr(Tensor, "__invert__", lambda x: Tensor(~x.data))  # noqa: B010
+    setattr(Tensor, "__abs__", arithmetic.abs)  # noqa: B010
     Tensor.__neg__ = arithmetic.neg  # type: ignore[method-assign]
     Tensor.__getitem__ = shape.getitem  # type: ignore[method-assign]
     for name, method in {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minilm.functional._broadcast import accepts_axis
-from minilm.tensor import Array, Tensor, as_tensor, record
+from minilm.tensor import Array, Tensor, as_float, record
 from minilm_kernels import array_namespace
 
 
@@ -16,7 +16,7 @@ def softmax(x: Any, dim: int = -1) -> Tensor:
     x: (..., n) float.  Returns the same shape; each slice along `dim` sums to 1 (a slice of −∞ only gives zeros).
     Subtracting max(x) changes nothing (shift invariance) and keeps exp from overflowing.
     """
-    x = as_tensor(x)
+    x = as_float(x)
     y = softmax_array(x.data, dim)
 
     def backward(dy):
@@ -33,7 +33,7 @@ def softmax_array(a: Array, dim: int = -1) -> Array:
     xp = array_namespace(a)
     m = a.max(axis=dim, keepdims=True)
     m = xp.where(m == -xp.inf, xp.zeros((), a.dtype), m)
-    y = a - m
+    y = xp.asarray(a - m)
     xp.exp(y, out=y)
     total = y.sum(axis=dim, keepdims=True)
     y /= xp.where(total == 0, xp.ones((), a.dtype), total)
@@ -43,9 +43,9 @@ def softmax_array(a: Array, dim: int = -1) -> Array:
 @accepts_axis
 def log_softmax(x: Any, dim: int = -1) -> Tensor:
     """log softmax(x)_i = x_i − log Σ_j exp(x_j), without ever forming a small probability."""
-    x = as_tensor(x)
+    x = as_float(x)
     xp = array_namespace(x.data)
-    y = x.data - x.data.max(axis=dim, keepdims=True)
+    y = xp.asarray(x.data - x.data.max(axis=dim, keepdims=True))
     y -= xp.log(xp.exp(y).sum(axis=dim, keepdims=True))
 
     def backward(dy):
@@ -60,7 +60,7 @@ def layer_norm(x: Any, weight: Tensor | None = None, bias: Tensor | None = None,
 
     x: (..., n), weight g: (n,), bias b: (n,).  Returns the shape of x.    [Ba et al. 2016]
     """
-    x = as_tensor(x)
+    x = as_float(x)
     xp = array_namespace(x.data)
     n = x.shape[-1]
     xhat = x.data - x.data.mean(axis=-1, keepdims=True)
@@ -86,7 +86,7 @@ def rms_norm(x: Any, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:
 
     x: (..., n), weight g: (n,).  Returns the shape of x.
     """
-    x = as_tensor(x)
+    x = as_float(x)
     xp = array_namespace(x.data)
     n = x.shape[-1]
     rrms = 1 / xp.sqrt(xp.einsum("...i,...i->...", x.data, x.data)[..., None] / n + eps)

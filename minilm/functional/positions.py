@@ -20,6 +20,11 @@ def rotary(x: Any, cos: Array, sin: Array) -> Tensor:
     x = as_tensor(x)
     xp = array_namespace(x.data)
     half = x.shape[-1] // 2
+    if x.shape[-1] % 2 or cos.shape != sin.shape or cos.shape != (x.shape[-2], half):
+        raise ValueError(
+            f"rotary turns the {x.shape[-2]} positions of x {x.shape} in pairs of features; it needs an even number of "
+            f"features, and cos and sin of shape ({x.shape[-2]}, {half}), not {cos.shape} and {sin.shape}"
+        )
 
     def rotate(a: Array, sign: int) -> Array:
         a1, a2 = a[..., :half], a[..., half:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minilm.functional._broadcast import accepts_axis
-from minilm.tensor import Array, Tensor, as_tensor, record
+from minilm.tensor import Array, Tensor, as_float, as_tensor, record
 from minilm_kernels import array_namespace
 
 Dim = int | tuple[int, ...] | None
@@ -27,7 +27,7 @@ def sum(x: Any, dim: Dim = None, keepdim: bool = False) -> Tensor:
 @accepts_axis
 def mean(x: Any, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """y = (1/n) Σ x over `dim`, n the number of summands."""
-    x = as_tensor(x)
+    x = as_float(x)
     xp, shape = array_namespace(x.data), x.shape
     n = count(shape, dim)
 
@@ -41,7 +41,7 @@ def mean(x: Any, dim: Dim = None, keepdim: bool = False) -> Tensor:
 @accepts_axis
 def var(x: Any, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
     """y = Σ (x − mean)² / (n − correction) over `dim`; correction=1 is the unbiased estimate, as in PyTorch."""
-    x = as_tensor(x)
+    x = as_float(x)
     shape = x.shape
     n = count(shape, dim) - correction
     if n <= 0:
@@ -87,7 +87,7 @@ def _extremum(x: Tensor, y: Array, dim: Dim, keepdim: bool) -> Tensor:
 @accepts_axis
 def logsumexp(x: Any, dim: Dim = -1, keepdim: bool = False) -> Tensor:
     """y = log Σ e^x over `dim`, computed as m + log Σ e^(x−m) with m = max x, so that nothing overflows."""
-    x = as_tensor(x)
+    x = as_float(x)
     xp, shape = array_namespace(x.data), x.shape
     m = x.data.max(axis=dim, keepdims=True)
     m = xp.where(xp.isfinite(m), m, 0)  # a row of −∞ has the sum 0, and ∞ − ∞ would be NaN

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from minilm.functional._broadcast import accepts_axis, operands, unbroadcast
 from minilm.tape import Partial
 from minilm.tensor import Tensor, _plain_index, as_array, as_tensor, record
@@ -27,7 +29,7 @@ def transpose(x: Any, dim0: int = -2, dim1: int = -1) -> Tensor:
 def permute(x: Any, *dims: Any) -> Tensor:
     """Put the axes into the order `dims` (a view)."""
     x = as_tensor(x)
-    order = [dim % x.ndim for dim in _sizes(dims)]
+    order = [axis(dim, x.ndim) for dim in _sizes(dims)]
     inverse = sorted(range(len(order)), key=order.__getitem__)
     return record(x.data.transpose(order), (x,), lambda dy: (dy.transpose(inverse),))
 
@@ -39,7 +41,7 @@ def squeeze(x: Any, dim: int | None = None) -> Tensor:
         return reshape(x, [n for n in x.shape if n != 1])
     if x.shape[dim] != 1:
         return x
-    dim %= x.ndim
+    dim = axis(dim, x.ndim)
     return reshape(x, [n for i, n in enumerate(x.shape) if i != dim])
 
 
@@ -47,14 +49,16 @@ def unsqueeze(x: Any, dim: int) -> Tensor:
     """Insert an axis of length 1 at `dim`."""
     x = as_tensor(x)
     shape = list(x.shape)
-    shape.insert(dim % (x.ndim + 1), 1)
+    shape.insert(axis(dim, x.ndim + 1), 1)
     return reshape(x, shape)
 
 
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Join the axes from `start_dim` to `end_dim` into one."""
     x = as_tensor(x)
-    start, end = start_dim % x.ndim, end_dim % x.ndim
+    if x.ndim == 0:
+        return reshape(x, 1)
+    start, end = axis(start_dim, x.ndim), axis(end_dim, x.ndim)
     return reshape(x, [*x.shape[:start], -1, *x.shape[end + 1 :]])
 
 
@@ -92,12 +96,13 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:
 
 
 @accepts_axis
-def split(x: Any, split_size_or_sections: int | Sequence[int], dim: int = -1) -> tuple[Tensor, ...]:
+def split(x: Any, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Cut x along `dim` into pieces of one size (the last may be shorter) or of the given sizes; views."""
     x = as_tensor(x)
-    dim, length = dim % x.ndim, x.shape[dim]
-    if isinstance(split_size_or_sections, int):
-        size = split_size_or_sections
+    dim = axis(dim, x.ndim)
+    length = x.shape[dim]
+    if isinstance(split_size_or_sections, int | np.integer):
+        size = int(split_size_or_sections)
         sizes = [min(size, length - start) for start in range(0, length, size)]
     else:
         sizes = list(split_size_or_sections)
@@ -128,7 +133,7 @@ def gather(x: Any, dim: int, index: Any) -> Tensor:
     index = as_array(index)
     if index.ndim != x.ndim:
         raise ValueError(f"gather wants an index with {x.ndim} axes like x, not {index.ndim}")
-    dim %= x.ndim
+    dim = axis(dim, x.ndim)
     grid = list(xp.indices(index.shape, sparse=True)) if index.ndim else []
     grid[dim] = index
     return getitem(x, tuple(grid))
@@ -159,6 +164,13 @@ def masked_fill(x: Any, mask: Any, value: float) -> Tensor:
         return (unbroadcast(xp.where(mask, xp.zeros((), dy.dtype), dy), shape),)
 
     return record(xp.where(mask, xp.asarray(value, dtype=x.dtype), x.data), (x,), backward)
+
+
+def axis(dim: int, ndim: int) -> int:
+    """`dim` counted from the front. Raises IndexError unless −ndim ≤ dim < ndim."""
+    if not -ndim <= dim < ndim:
+        raise IndexError(f"axis {dim} does not exist; there are {ndim} axes, {-ndim} to {ndim - 1}")
+    return dim % ndim
 
 
 def _sizes(arguments: tuple[Any, ...]) -> tuple[int, ...]:

@@ -56,13 +56,15 @@ def keep_top_p(logits: Array, p: float) -> Array:
         raise InputError(f"top_p is {p}; it must be above 0 and at most 1 (1 keeps all tokens)")
     if p == 1:
         return logits
-    P = softmax_array(logits.astype(np.float64))
-    order = np.argsort(-P, axis=-1, kind="stable")
-    ordered = np.take_along_axis(P, order, axis=-1)
-    cumulative = np.cumsum(ordered, axis=-1)
-    before = np.concatenate([np.zeros_like(P[..., :1]), cumulative[..., :-1]], axis=-1)  # Σ over those placed ahead
-    kept = np.empty(P.shape, bool)
-    np.put_along_axis(kept, order, before < p, axis=-1)
+    probabilities = softmax_array(logits.astype(np.float64))
+    # sorting the values alone is many times faster than ordering the tokens by them
+    ordered = np.sort(probabilities, axis=-1)[..., ::-1]
+    size = 1 + (np.cumsum(ordered, axis=-1) < p).sum(axis=-1, keepdims=True)  # the first n with P_1 + … + P_n ≥ p
+    size = np.minimum(size, logits.shape[-1])  # should rounding leave the whole sum below p
+    smallest = np.take_along_axis(ordered, size - 1, axis=-1)
+    kept = probabilities > smallest
+    tied = probabilities == smallest
+    kept |= tied & (np.cumsum(tied, axis=-1) <= size - kept.sum(axis=-1, keepdims=True))
     return np.where(kept, logits, logits.dtype.type(-np.inf))
 
 

@@ -49,7 +49,7 @@ class GPTConfig:
     """
 
     vocab_size: int = 0
-    context_length: int = 128
+    context_length: int = 64
     num_layers: int = 4
     num_heads: int = 4
     num_kv_heads: int = 0

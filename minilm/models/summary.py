@@ -44,10 +44,9 @@ def estimate_cost(model: GPT, batch_size: int) -> Cost:
     forward = 2 * (matrices + head) + 4 * L * T * H
     kv = 2 * (c.num_kv_heads or c.num_heads) * c.head_dim
     inner = c.intermediate_size or 4 * H
-    gated = 2 if c.activation == "swiglu" else 1
-    # per token and block: norms and residuals, query+key+value, attention's output, the inner layer before and after
-    # its activation (and Φ, the bell of GELU), and one row of weights per head
-    per_block = 6 * H + (H + kv) + H + inner * (gated + 3) + c.num_heads * T
+    # per token and block: norms and residuals, query+key+value, attention's output, the activation's slope and its
+    # result (of SwiGLU: gate, slope and both factors), and one row of weights per head
+    per_block = 6 * H + (H + kv) + H + inner * (4 if c.activation == "swiglu" else 2) + c.num_heads * T
     per_token = L * per_block + 3 * H + 3 * c.vocab_size
     parameters = model.num_parameters()
     return Cost(parameters, forward, 3 * forward, 4 * 4 * parameters, 4 * per_token * T * batch_size)

@@ -31,6 +31,11 @@ class KVCache:
 
     def append(self, keys: Array, values: Array) -> tuple[Array, Array]:
         """keys, values: (B, H_kv, T, D) of the new positions.  Returns all (B, H_kv, length, D)."""
+        B, H, _, D = self.keys.shape
+        if keys.shape != values.shape or (keys.shape[0], keys.shape[1], keys.shape[3]) != (B, H, D):
+            raise ValueError(
+                f"this cache takes keys and values of shape ({B}, {H}, new positions, {D}), not {keys.shape} and {values.shape}"
+            )
         start, stop = self.length, self.length + keys.shape[2]
         if stop > self.max_length:
             raise ValueError(f"the cache holds {self.max_length} positions, {stop} were asked for; start a new one")
@@ -93,20 +98,10 @@ class MultiHeadAttention(Module):
         cache: keys and values of earlier positions; the new ones are appended to it (no gradient flows through a cache).
         """
         if self.cross:
-            if context is None:
-                raise ValueError("cross-attention needs `context`, the sequence to attend to")
-            q = self.query(x)
-            k, v = F.split(self.key_value(context), self.num_kv_heads * self.head_dim)
+            q = self._heads(self.query(x), self.num_heads)
+            k, v = self._context_keys(context, cache)
         else:
-            kv_size = self.num_kv_heads * self.head_dim
-            q, k, v = F.split(self.query_key_value(x), [self.num_heads * self.head_dim, kv_size, kv_size])
-        q, k, v = self._heads(q, self.num_heads), self._heads(k, self.num_kv_heads), self._heads(v, self.num_kv_heads)
-        if self.rotary is not None:
-            start = cache.length if cache is not None else 0
-            q, k = self.rotary(q, start), self.rotary(k, start)
-        if cache is not None:
-            keys, values = cache.append(k.data, v.data)
-            k, v = Tensor(keys), Tensor(values)
+            q, k, v = self._self_keys(x, cache)
         y = F.scaled_dot_product_attention(
             q, k, v,
             attn_mask=bias, key_padding_mask=attention_mask, is_causal=causal,
@@ -114,6 +109,32 @@ class MultiHeadAttention(Module):
         )  # (B, H, Tq, head_dim)  # fmt: skip
         y = F.reshape(y.transpose(1, 2), *x.shape[:2], self.num_heads * self.head_dim)
         return self.output_dropout(self.output(y))
+
+    def _self_keys(self, x: Tensor, cache: KVCache | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of x, and keys and values of x behind those in the cache."""
+        kv_size = self.num_kv_heads * self.head_dim
+        q, k, v = F.split(self.query_key_value(x), [self.num_heads * self.head_dim, kv_size, kv_size], dim=-1)
+        q, k, v = self._heads(q, self.num_heads), self._heads(k, self.num_kv_heads), self._heads(v, self.num_kv_heads)
+        if self.rotary is not None:
+            start = cache.length if cache is not None else 0
+            q, k = self.rotary(q, start), self.rotary(k, start)
+        if cache is not None:
+            keys, values = cache.append(k.data, v.data)
+            k, v = Tensor(keys), Tensor(values)
+        return q, k, v
+
+    def _context_keys(self, context: Tensor | None, cache: KVCache | None) -> tuple[Tensor, Tensor]:
+        """Keys and values of the context; a cache keeps them, since the context is the same at every step."""
+        if cache is not None and cache.length:
+            return Tensor(cache.keys[:, :, : cache.length]), Tensor(cache.values[:, :, : cache.length])
+        if context is None:
+            raise ValueError("cross-attention needs `context`, the sequence to attend to")
+        k, v = F.split(self.key_value(context), self.num_kv_heads * self.head_dim, dim=-1)
+        k, v = self._heads(k, self.num_kv_heads), self._heads(v, self.num_kv_heads)
+        if cache is not None:
+            keys, values = cache.append(k.data, v.data)
+            k, v = Tensor(keys), Tensor(values)
+        return k, v
 
     def _heads(self, x: Tensor, heads: int) -> Tensor:
         """(B, T, heads · head_dim) → (B, heads, T, head_dim); a view."""

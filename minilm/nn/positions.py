@@ -48,7 +48,7 @@ class RotaryPositions(Module):
     """Turn queries and keys by an angle proportional to their position (see functional.rotary).    [Su et al. 2021]"""
 
     def __init__(self, max_positions: int, head_dim: int, base: float = 10000.0):
-        self.cos, self.sin = F.rotary_angles(np.arange(max_positions), head_dim, base)
+        self.cos, self.sin = F.rotary_angles(np.arange(max_positions), head_dim, base, np.float64)  # cast when used
 
     def forward(self, x: Any, start: int = 0) -> Tensor:
         # x: (B, H, T, head_dim)

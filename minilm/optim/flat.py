@@ -47,6 +47,8 @@ class FlatParameters:
         """Take in every parameter whose data or gradient lives elsewhere (`p.data = …` by hand, a gradient set by hand)."""
         for parameter, data, grad in zip(self.parameters, self._data_views, self._grad_views):
             if parameter.data is not data:
+                if parameter.shape != data.shape:
+                    raise ValueError(f"a parameter of shape {data.shape} was given data of shape {parameter.shape}")
                 data[...] = parameter.data
                 parameter.data = data
             parameter.grad_buffer = grad
@@ -80,6 +82,7 @@ class FlatParameters:
 
     def clip_grad_norm(self, max_norm: float | None) -> float:
         """Scale all gradients down so that their joint Euclidean norm is at most `max_norm`; returns the norm before."""
+        self.check_home()
         self.adopt()
         norm = math.sqrt(sum(squared_norm(self.grad[span]) for span in self.spans()))
         if max_norm is not None and norm > max_norm:

@@ -80,6 +80,11 @@ class Optimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what state_dict() gave; raises InputError if it is of another optimizer or model."""
+        if set(state["arrays"]) - set(self.state):
+            raise InputError(
+                f"the saved optimizer state has {', '.join(sorted(state['arrays']))}, which a {type(self).__name__} with these "
+                "options does not keep; make the optimizer that was saved"
+            )
         for name, own in self.state.items():
             if name not in state["arrays"] or state["arrays"][name].shape != own.shape:
                 raise InputError(
@@ -112,7 +117,9 @@ class SGD(Optimizer):
         nesterov: bool = False,
     ):
         _check(lr=lr, momentum=momentum, weight_decay=weight_decay)
-        self.state_names = ("momentum",) if momentum or nesterov else ()
+        params = list(params)
+        anywhere = [momentum, *(group.get("momentum", 0) for group in params if isinstance(group, dict))]
+        self.state_names = ("momentum",) if any(anywhere) or nesterov else ()
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov})
 
     def update(self, w: Array, g: Array, group: dict[str, Any], *state: Array) -> None:
@@ -129,7 +136,9 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     r"""m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,  w ← w − η m̂/(√v̂ + ε).    [eq:adam] [Kingma & Ba 2015]
 
-    m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ) undo the start from zero. weight_decay λ adds λ w to g.
+    m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ) undo the start from zero; t counts the steps of the optimizer
+    (PyTorch counts them per parameter, which differs only for one that gets its first gradient later than the others).
+    weight_decay λ adds λ w to g.
     """
 
     state_names = ("m", "v")
@@ -156,15 +165,18 @@ class Adam(Optimizer):
             else:
                 g = g + group["weight_decay"] * w
         m *= beta1
-        m += (1 - beta1) * g
+        step = (1 - beta1) * g
+        m += step
         v *= beta2
-        v += (1 - beta2) * (g * g)
-        # η m̂/(√v̂ + ε), the corrections folded into two numbers
-        step = np.sqrt(v)
-        step *= 1 / math.sqrt(1 - beta2**t)
-        step += group["eps"]
+        np.multiply(g, g, out=step)
+        step *= 1 - beta2
+        v += step
+        # η m̂/(√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/c² and c = √(1 − β₂ᵗ), which is (η c/(1 − β₁ᵗ)) m/(√v + ε c)
+        c = math.sqrt(1 - beta2**t)
+        np.sqrt(v, out=step)
+        step += group["eps"] * c
         np.divide(m, step, out=step)
-        step *= lr / (1 - beta1**t)
+        step *= lr * c / (1 - beta1**t)
         w -= step
 
 

@@ -5,7 +5,8 @@ from minilm.training.checkpoint import Checkpoint, list_checkpoints, load_checkp
 from minilm.training.config import RunConfig, TrainingConfig
 from minilm.training.metrics_log import MetricsLog, read_metrics
 from minilm.training.plots import plot_runs
-from minilm.training.run import Report, TrainedModel, evaluate_on, open_run, resume_run, start_run
+from minilm.training.run import Report, resume_run, start_run
+from minilm.training.trained import TrainedModel, evaluate_on, open_run
 from minilm.training.trainer import Trainer
 
 __all__ = [

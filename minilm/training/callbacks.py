@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import threading
 from collections import deque
 from types import FrameType
@@ -40,7 +41,11 @@ class Callback:
 
 
 class ProgressBar(Callback):
-    """A tqdm bar with loss, tokens per second and the time left, and one line per evaluation."""
+    """A tqdm bar with loss, tokens per second and the time left, and one line per evaluation.
+
+    disable: None shows the bar only where somebody can watch it (in a terminal), True leaves out the lines too. That a
+    checkpoint could not be saved is said in any case.
+    """
 
     def __init__(self, disable: bool | None = None):
         self.disable = disable
@@ -73,13 +78,15 @@ class ProgressBar(Callback):
         )
 
     def on_save_failed(self, trainer: Trainer) -> None:
-        self.write(f"warning: {trainer.save_error}; training goes on and will try again")
+        warning = f"minilm: warning: {trainer.save_error}; training goes on and will try again"
+        self.bar.write(warning, file=sys.stderr)
 
     def on_train_end(self, trainer: Trainer) -> None:
         self.bar.close()
 
     def write(self, line: str) -> None:
-        self.bar.write(line)
+        if self.disable is not True:
+            self.bar.write(line)
 
 
 class LogMetrics(Callback):
@@ -146,13 +153,15 @@ class StopOnSignal(Callback):
 
     def __init__(self) -> None:
         self.previous: dict[int, Any] = {}
+        self.received: int | None = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread may listen to signals
 
         def handler(number: int, frame: FrameType | None) -> None:
-            trainer.stop_reason = f"stopped by {signal.Signals(number).name}"
+            trainer.stop_reason, trainer.interrupted = f"stopped by {signal.Signals(number).name}", True
+            self.received = number
             self.restore()
 
         self.previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}

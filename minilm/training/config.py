@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,13 @@ from minilm.optional import require
 
 SCHEDULES = ("cosine", "linear", "constant")
 OPTIMIZERS = ("adamw", "adam", "sgd")
+TYPE_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list such as [1, 2]",
+}
 
 
 @dataclass
@@ -71,17 +81,17 @@ class TrainingConfig:
         for name in at_least_one.split():
             if getattr(self, name) < 1:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
-        rates = ("learning_rate", "min_learning_rate", "weight_decay", "max_grad_norm")
+        rates = ("learning_rate", "min_learning_rate", "weight_decay", "max_grad_norm", "adam_epsilon")
         for name in (*rates, "warmup_steps", "eval_tokens", "early_stopping_patience", "seed"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"training.{name} is {getattr(self, name)}; it must not be negative")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"training.{name} is {getattr(self, name)}; it must be a number from 0 on")
         for name in ("adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if self.min_learning_rate > self.learning_rate:
             raise InputError(
-                f"training.min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}; "
-                "lower it, or raise the other"
+                f"training.min_learning_rate {self.min_learning_rate} is above training.learning_rate "
+                f"{self.learning_rate}; lower the one, or raise the other"
             )
         for name, known in (("lr_scheduler_type", SCHEDULES), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in known:
@@ -125,38 +135,52 @@ class RunConfig:
     @classmethod
     def load(cls, path: str | Path) -> RunConfig:
         """Read a config.yaml; raises InputError for a file that is missing, no YAML, or has unknown or mistyped options."""
-        yaml = require("yaml", "reading a run's configuration")
-        path = Path(path)
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}; is it the folder of a run?") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path} is not a YAML file ({reason}); restore it or start a new run") from error
-        return from_mapping(cls, values, str(path))
+        return from_mapping(cls, read_yaml(path), str(path))
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file holds; raises InputError if it cannot be read."""
+    yaml = require("yaml", "reading a configuration")
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give a YAML file with options") from error
+    except yaml.MarkedYAMLError as error:
+        mark, problem = error.problem_mark, " ".join(str(error.problem).split())
+        place = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{place} is not YAML ({problem}); write `name: value` lines") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not a YAML file, or damaged; write `name: value` lines, or restore it") from error
 
 
 def from_mapping(kind: Any, values: Any, where: str) -> Any:
-    """Build a configuration dataclass from nested dictionaries, checking every name and type."""
+    """Build a configuration dataclass from nested dictionaries; raises InputError for a wrong name or type."""
     if not isinstance(values, dict):
-        raise InputError(
-            f"{where} holds {type(values).__name__} where options were expected; write `name: value` lines"
-        )
+        kind_of = {list: "a list", str: "a text", type(None): "nothing"}.get(type(values), f"the value {values}")
+        raise InputError(f"{where} holds {kind_of} where options were expected; write `name: value` lines")
     known = {f.name: f for f in fields(kind)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise InputError(f"{where} has unknown option(s) {', '.join(map(str, unknown))}; known are {', '.join(known)}")
+    for name in map(str, values):
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            advice = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise InputError(f"{where} has an unknown option {name}; {advice}")
     defaults = kind()
     converted: dict[str, Any] = {}
     for name, value in values.items():
         default = getattr(defaults, name)
         if hasattr(default, "__dataclass_fields__"):
             converted[name] = from_mapping(type(default), value, f"{where}: {name}")
-        elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        elif isinstance(default, float) and is_number(value):
             converted[name] = float(value)
         elif type(value) is not type(default):
-            raise InputError(f"{where}: {name} is {value!r}, but must be of type {type(default).__name__}")
+            raise InputError(f"{where}: {name} is {value!r}, but must be {TYPE_NAMES[type(default)]}")
         else:
             converted[name] = value
     return kind(**converted)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value from YAML is a number; 1e-3 without a point comes as a text."""
+    if isinstance(value, str):
+        return re.fullmatch(r"[-+]?[0-9]+[eE][-+]?[0-9]+", value) is not None
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

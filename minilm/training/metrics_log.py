@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,14 @@ class MetricsLog:
         first_failure = not self.waiting
         self.waiting.append(json.dumps(record))
         try:
-            with self.path.open("a", encoding="utf-8", newline="\n") as file:
-                file.write("".join(line + "\n" for line in self.waiting))
+            with self.path.open("ab") as file:
+                end = file.tell()
+                try:
+                    file.write("".join(line + "\n" for line in self.waiting).encode())
+                    file.flush()
+                except OSError:
+                    os.truncate(self.path, end)  # a full disk may have taken half a line
+                    raise
         except OSError as error:
             if first_failure:
                 warnings.warn(f"cannot write {self.path} ({error.strerror}); its lines wait in memory", stacklevel=2)
@@ -32,9 +39,9 @@ class MetricsLog:
             self.waiting.clear()
 
     def forget_after(self, step: int) -> None:
-        """Drop the lines of steps after `step`: a resumed run writes them again."""
+        """Drop the lines of steps after `step`, and the line of the end: a resumed run writes them again."""
         if self.path.exists():
-            kept = [record for record in read_metrics(self.path) if record.get("step", 0) <= step]
+            kept = [r for r in read_metrics(self.path) if r["step"] <= step and r["event"] != "final"]
             write_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
@@ -42,17 +49,25 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """All records of a metrics log. A last line cut short by a crash is left out; any other bad line is an InputError."""
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path} ({error}); is it the folder of a run?") from error
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give the folder of a run") from error
     records = []
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError("not an object")
+            check_record(record)
             records.append(record)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number < len(lines):
-                raise InputError(f"{path}, line {number} is not a JSON object; remove that line") from error
+                raise InputError(f"{path}, line {number} is no line of a metrics log; remove that line") from error
     return records
+
+
+def check_record(record: Any) -> None:
+    """Raise ValueError unless this can be a line of a metrics log: an event, its step, losses that are numbers."""
+    if not isinstance(record, dict) or not isinstance(record.get("event"), str):
+        raise ValueError("no object with an event")
+    for name, missing in (("step", None), ("loss", 0), ("validation_loss", 0), ("bigram_loss", 0)):
+        if type(record.get(name, missing)) not in (int, float):
+            raise ValueError(f"{name} is no number")

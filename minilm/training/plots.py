@@ -27,8 +27,8 @@ def plot_runs(folders: Sequence[str | Path], path: str | Path) -> Path:
     baselines: dict[float, str] = {}
     for number, folder in enumerate(folders):
         records = read_metrics(Path(folder) / "metrics.jsonl")
-        training = [r for r in records if r.get("event") == "train"]
-        evaluations = [r for r in records if r.get("event") in ("evaluation", "final")]
+        training = [r for r in records if r["event"] == "train" and "loss" in r]
+        evaluations = [r for r in records if r["event"] in ("evaluation", "final") and "validation_loss" in r]
         if not training and not evaluations:
             raise InputError(f"{folder} has no steps in its metrics log yet; train it first")
         name, colour = Path(folder).resolve().name, f"C{number}"

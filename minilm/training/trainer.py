@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,6 +85,7 @@ class Trainer:
         self.best_loss, self.best_step = math.inf, -1
         self.validation_loss = math.nan
         self.stop_reason: str | None = None
+        self.interrupted = False  # stopped by a signal
         self.saved_step = -1
         self.save_error: InputError | None = None
 
@@ -157,9 +159,11 @@ class Trainer:
     def _diverged(self, what: str, value: float, where: str) -> None:
         saved = list_checkpoints(self.checkpoint_folder) if self.checkpoint_folder is not None else []
         kept = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
+        norm = self.config.max_grad_norm
+        clip = "a lower --training.max_grad_norm" if norm else "clip gradients with --training.max_grad_norm 1.0"
         raise TrainingDivergedError(
             f"the {what} became {value} at step {self.step + 1}; the first to break was {where}; {kept}; "
-            "try a lower --training.learning_rate, or a lower --training.max_grad_norm"
+            f"try a lower --training.learning_rate, or {clip}"
         )
 
     def _notify(self, event: str) -> None:
@@ -208,14 +212,21 @@ class Trainer:
         return save_checkpoint(folder, self.model.state_dict(), optimizer["arrays"], state)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue where a checkpoint was written; raises CheckpointError if it is of another model or optimizer."""
+        """Continue where a checkpoint was written; learning rate and the like are those of this trainer's configuration.
+
+        Raises CheckpointError if it is of another model or optimizer.
+        """
         state = checkpoint.state
         try:
+            if hasattr(self.model, "config"):
+                refuse_other_model(state["model_config"], self.model.config.to_dict())
             self.model.load_state_dict(checkpoint.weights)
             if state["optimizer_class"] != type(self.optimizer).__name__:
                 raise InputError(f"it was trained with {state['optimizer_class']}, not {type(self.optimizer).__name__}")
-            self.optimizer.load_state_dict({**state["optimizer"], "arrays": checkpoint.optimizer})
-            self.scheduler.load_state_dict(state["scheduler"])
+            own = {"groups": self.optimizer.state_dict()["groups"], "base_lrs": self.scheduler.base_lrs}
+            saved = {"steps": state["optimizer"]["steps"], "arrays": checkpoint.optimizer}
+            self.optimizer.load_state_dict({"groups": own["groups"], **saved})
+            self.scheduler.load_state_dict({**state["scheduler"], "base_lrs": own["base_lrs"]})
             self.train_batches.load_state_dict(state["sampler"])
             if self.generator is not None:
                 self.generator.bit_generator.state = state["generator"]
@@ -237,12 +248,26 @@ def make_optimizer(model: Module, config: TrainingConfig) -> Optimizer:
     return kind(groups, lr=config.learning_rate, betas=(config.adam_beta1, config.adam_beta2), eps=config.adam_epsilon)
 
 
+def refuse_other_model(saved: dict[str, Any] | None, own: dict[str, Any]) -> None:
+    """Raise InputError that names the first difference between two models' configurations."""
+    for name, value in (saved or {}).items():
+        if own.get(name) != value:
+            raise InputError(f"it is of another model: {name} is {value} there and {own.get(name)} here")
+
+
 def newest_checkpoint(folder: str | Path) -> Checkpoint:
-    """The newest checkpoint in a `checkpoints` folder that is whole. Raises CheckpointError if none is."""
-    first_error: CheckpointError | None = None
+    """The newest checkpoint in a `checkpoints` folder that is whole; warns of damaged ones that are newer.
+
+    Raises CheckpointError if none is whole.
+    """
+    damaged: list[CheckpointError] = []
     for path in reversed(list_checkpoints(folder)):
         try:
-            return load_checkpoint(path)
+            checkpoint = load_checkpoint(path)
         except CheckpointError as error:
-            first_error = first_error or error
-    raise first_error or CheckpointError(f"there is no checkpoint in {folder}; start the run anew")
+            damaged.append(error)
+        else:
+            for error in damaged:
+                warnings.warn(f"{error}; going on from {path.name}", stacklevel=2)
+            return checkpoint
+    raise damaged[0] if damaged else CheckpointError(f"there is no checkpoint in {folder}; start the run anew")

@@ -77,7 +77,7 @@ VALUES = {
     "cat": (F.cat([X, X], axis=1), np.concatenate([X, X], 1)),
     "stack": (F.stack([X, -X], dim=1), np.stack([X, -X], 1)),
     "split": (F.split(X, [1, 2], dim=1)[1], X[:, 1:]),
-    "split evenly": (F.split(X, 3)[1], X[..., 3:]),
+    "split evenly": (F.split(X, 3, dim=-1)[1], X[..., 3:]),
     "getitem": (F.getitem(X, (0, ..., [1, 1])), X[0, :, [1, 1]]),
     "gather": (F.gather(X, 1, np.zeros((2, 1, 4), int)), X[:, :1]),
     "where": (F.where(MASK, X, Y), np.where(MASK, X, Y)),
@@ -123,7 +123,14 @@ def test_every_function_has_a_value():
 def test_views_share_memory():
     """transpose, permute, split, slices and broadcast_to copy nothing."""
     x = Tensor(X)
-    for y in (F.transpose(x), F.permute(x, 2, 1, 0), F.split(x, 2)[1], x[:, 1:], F.broadcast_to(x, 5, 2, 3, 4), F.flatten(x)):
+    for y in (
+        F.transpose(x),
+        F.permute(x, 2, 1, 0),
+        F.split(x, 1)[1],
+        x[:, 1:],
+        F.broadcast_to(x, 5, 2, 3, 4),
+        F.flatten(x),
+    ):
         assert np.shares_memory(y.data, X)
 
 
@@ -135,6 +142,28 @@ def test_gelu_in_float32_is_as_exact_as_float32(approximate):
     assert np.abs(F.gelu(x, approximate).data - exact).max() < 1.5e-7 * np.abs(x).max()
     near = np.abs(x) < 1
     assert np.abs(F.gelu(x, approximate).data - exact)[near].max() < 3e-7
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gelu_of_a_large_array_is_that_of_its_pieces(approximate, dtype):
+    """It is worked out in blocks; their borders, and a layout that is not contiguous, must not show."""
+    a = RNG.standard_normal((1000, 70)).astype(dtype).T
+    whole = Tensor(a, requires_grad=True)
+    F.gelu(whole, approximate).backward(a)
+    assert whole.grad.shape == a.shape
+    for row in (0, 33, 69):
+        piece = Tensor(a[row], requires_grad=True)
+        y = F.gelu(piece, approximate)
+        y.backward(a[row])
+        np.testing.assert_allclose(F.gelu(a, approximate).data[row], y.data, rtol=1e-6)
+        np.testing.assert_allclose(whole.grad[row], piece.grad, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["silu", "sigmoid", "tanh", "exp", "mean", "gelu", "softmax"])
+def test_integers_give_floats(name):
+    x = np.array([1, 2, 3])
+    np.testing.assert_allclose(getattr(F, name)(x).data, getattr(F, name)(x.astype(float)).data, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "softmax", "log_softmax", "logsumexp", "silu", "gelu", "tanh"])

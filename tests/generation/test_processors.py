@@ -64,7 +64,15 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(logits, p):
 
 def test_top_p_takes_the_lower_of_two_equals_and_never_nothing():
     assert np.array_equal(keep_top_p(np.zeros(4), 0.5) > -np.inf, [True, True, False, False])
+    logits = np.log([[0.2, 0.2, 0.4, 0.2], [0.1, 0.3, 0.3, 0.3]])
+    assert np.array_equal(keep_top_p(logits, 0.5) > -np.inf, [[True, False, True, False], [False, True, True, False]])
     assert np.array_equal(keep_top_p(np.array([0.0, 100.0, 1.0]), 1e-9) > -np.inf, [False, True, False])
+
+
+def test_top_p_just_below_one_survives_rounding():
+    for V in range(1, 300):  # added up in floating point, V times 1/V may be below p
+        kept = keep_top_p(np.zeros(V), np.nextafter(1, 0)) > -np.inf
+        assert kept.sum() >= V - 1
 
 
 def test_top_p_respects_what_top_k_has_hidden():

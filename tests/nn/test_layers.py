@@ -108,11 +108,18 @@ def test_feed_forward_drops_its_output_while_training(x):
 @pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_transformer_block(x, generator, norm, norm_first):
-    block = nn.TransformerBlock(8, 2, intermediate_size=16, norm=norm, norm_first=norm_first, eps=0.1, generator=generator)
+    block = nn.TransformerBlock(
+        8, 2, intermediate_size=16, norm=norm, norm_first=norm_first, eps=0.1, generator=generator
+    )
     for name, p in block.named_parameters():
         if "norm" in name:
             p.data[...] = generator.standard_normal(p.shape)
-    attention, forward, norm_1, norm_2 = block.attention, block.feed_forward, block.attention_norm, block.feed_forward_norm
+    attention, forward, norm_1, norm_2 = (
+        block.attention,
+        block.feed_forward,
+        block.attention_norm,
+        block.feed_forward_norm,
+    )
     options = {"causal": True, "attention_mask": np.array([[1, 1, 0], [1, 1, 1]])}
     X = Tensor(x)
     if norm_first:

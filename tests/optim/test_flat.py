@@ -69,7 +69,6 @@ def test_rebound_data_and_gradients_are_adopted():
     assert np.shares_memory(p.grad, optimizer.flat.grad)
 
 
-@pytest.mark.xfail(reason="adopt() copies with broadcasting: a rebound array of another shape or dtype slips in", strict=True)
 @pytest.mark.parametrize("data", [np.float32(5) * np.ones((1, 3), np.float32), np.ones(1, np.float32)])
 def test_rebound_data_of_another_shape_is_refused(data):
     (p,) = parameters((2, 3))
@@ -90,7 +89,6 @@ def test_a_second_optimizer_takes_over_and_the_first_says_so():
     assert p.tolist() == [-1, 0]
 
 
-@pytest.mark.xfail(reason="clip_grad_norm() adopts without asking whose the parameters are: it steals them back", strict=True)
 def test_clipping_through_the_first_optimizer_says_so_too():
     (p,) = parameters((2,))
     first = optim.SGD([p], lr=1.0)
@@ -128,7 +126,9 @@ def test_clipping_scales_all_gradients_together(through, max_norm):
     a, b, idle = parameters((1,), (1,), (2,))
     optimizer = optim.SGD([a, b, idle], lr=1.0)
     a.grad, b.grad = np.array([3.0], np.float32), np.array([4.0], np.float32)
-    norm = optimizer.clip_grad_norm(max_norm) if through == "optimizer" else optim.clip_grad_norm_([a, b, idle], max_norm)
+    norm = (
+        optimizer.clip_grad_norm(max_norm) if through == "optimizer" else optim.clip_grad_norm_([a, b, idle], max_norm)
+    )
     assert norm == pytest.approx(5)
     scale = min(1, max_norm / 5)
     assert a.grad.item() == pytest.approx(3 * scale, rel=1e-5)
@@ -156,12 +156,12 @@ def test_what_nobody_uses_is_not_in_the_norm():
     assert optimizer.clip_grad_norm(None) == pytest.approx(3)
 
 
-def test_the_norm_of_many_small_numbers_is_exact():
-    """A million squares of 1e-3 in float32: partial sums in double precision lose nothing."""
-    p = Parameter(np.zeros(1_000_000, np.float32))
+def test_the_norm_of_many_small_numbers_is_right():
+    """Four million squares of 5e-4 in float32: only short runs are added in single precision."""
+    p = Parameter(np.zeros(4_000_000, np.float32))
     optimizer = optim.SGD([p], lr=1.0)
-    p.grad = np.full(1_000_000, 1e-3, np.float32)
-    assert optimizer.clip_grad_norm(None) == pytest.approx(1.0, rel=1e-6)
+    p.grad = np.full(4_000_000, 5e-4, np.float32)
+    assert optimizer.clip_grad_norm(None) == pytest.approx(1.0, rel=1e-5)
 
 
 def test_gradients_of_a_module_reach_the_optimizer():

@@ -114,20 +114,6 @@ def test_parameters_without_a_gradient_are_left_alone(optimizer):
     assert a.tolist() != [1, 1]
 
 
-@pytest.mark.xfail(reason="one step counter for all parameters; PyTorch counts per parameter", strict=True)
-def test_a_late_parameter_starts_its_own_bias_correction():
-    """A parameter whose first gradient comes at step 10 moves by lr at first, as in PyTorch."""
-    a, late = Parameter(np.ones(1)), Parameter(np.ones(1))
-    steps = optim.Adam([a, late], lr=0.1)
-    for t in range(10):
-        a.grad = np.ones(1)
-        late.grad = np.ones(1) if t == 9 else None
-        steps.step()
-        steps.zero_grad()
-    assert late.item() == pytest.approx(0.9)
-
-
-@pytest.mark.xfail(reason="SGD keeps no momentum array unless the default momentum is set", strict=True)
 def test_momentum_in_one_group_only():
     a = Parameter(np.zeros(1))
     optimizer = optim.SGD([{"params": [a], "momentum": 0.9}], lr=1.0)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from minilm.bench.decode import enliven, transformers_twin
+from minilm.bench.decode import decode, enliven, transformers_twin
+from minilm.errors import InputError
 from minilm.generation import GenerationConfig, generate
 from minilm.models import GPT, GPTConfig
 
@@ -66,3 +67,21 @@ def test_top_p_and_top_k_keep_what_those_of_transformers_keep(generator):
         assert np.array_equal(keep_top_k(logits, k), TopKLogitsWarper(k)(None, theirs).numpy())
     for p in (0.05, 0.5, 0.9, 0.999):
         assert np.array_equal(keep_top_p(logits, p), TopPLogitsWarper(p)(None, theirs).numpy())
+
+
+def test_the_benchmark_compares_and_prints(capsys):
+    results = decode(["char"], tokens=3, repeats=2, threads=1, pause=0)
+    assert results["char"]["agree"]
+    assert set(results["char"]["ratio"]) == {"generate()", "bare loop"}
+    assert all(len(seconds) == 2 for seconds in results["char"]["seconds"].values())
+    assert "tokens per second" in capsys.readouterr().out
+
+
+def test_the_benchmark_refuses_more_tokens_than_the_context_holds():
+    with pytest.raises(InputError, match="room for 248 tokens"):
+        decode(["char"], tokens=249)
+
+
+def test_a_layout_that_gpt2_does_not_have_has_no_twin():
+    with pytest.raises(InputError, match="another layout"):
+        transformers_twin(GPT(GPTConfig.llama(vocab_size=5)))

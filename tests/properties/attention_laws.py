@@ -24,7 +24,9 @@ def law(function: Callable[..., None]) -> Callable[..., None]:
 def close(got: Any, want: Any, message: str, tolerance: float = 1e-10) -> None:
     got, want = np.asarray(getattr(got, "data", got)), np.asarray(getattr(want, "data", want))
     expect(got.shape == want.shape, f"{message}: shape {got.shape}, expected {want.shape}")
-    expect(np.allclose(got, want, rtol=tolerance, atol=tolerance), lambda: f"{message}: {np.abs(got - want).max()} apart")
+    expect(
+        np.allclose(got, want, rtol=tolerance, atol=tolerance), lambda: f"{message}: {np.abs(got - want).max()} apart"
+    )
 
 
 class Inputs:
@@ -113,7 +115,9 @@ def permuting_keys_and_values_changes_nothing(F, Tensor, attention, draw):
 def queries_do_not_see_each_other(F, Tensor, attention, draw):
     x = Inputs(draw)
     order = x.rng.permutation(x.Tq)
-    close(attention(x.q[:, :, order], x.k, x.v), attention(x.q, x.k, x.v).data[:, :, order], "queries are not independent")
+    close(
+        attention(x.q[:, :, order], x.k, x.v), attention(x.q, x.k, x.v).data[:, :, order], "queries are not independent"
+    )
 
 
 @law
@@ -123,7 +127,11 @@ def a_prefix_does_not_know_the_future(F, Tensor, attention, draw):
     q = x.rng.standard_normal((x.B, x.H, x.Tk, x.D))
     full = attention(q, x.k, x.v, is_causal=True).data
     cut = draw(st.integers(1, x.Tk - 1))
-    close(attention(q[:, :, :cut], x.k[:, :, :cut], x.v[:, :, :cut], is_causal=True), full[:, :, :cut], "the prefix differs")
+    close(
+        attention(q[:, :, :cut], x.k[:, :, :cut], x.v[:, :, :cut], is_causal=True),
+        full[:, :, :cut],
+        "the prefix differs",
+    )
     close(attention(q[:, :, cut:], x.k, x.v, is_causal=True), full[:, :, cut:], "decoding with a cache differs")
 
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import minilm
 import numpy as np
 from hypothesis import strategies as st
+
+import minilm
 
 ENGINE = SimpleNamespace(Tensor=minilm.Tensor, F=minilm.functional)  # test_mutants.py puts a broken one in its place
 LARGE = 48  # inputs up to this many elements are checked at each; larger ones along random directions
@@ -24,7 +25,9 @@ def outputs_of(result: Any) -> list[Any]:
     return list(result) if isinstance(result, tuple | list) else [result]
 
 
-def gradients(function: Callable, arrays: Sequence[np.ndarray], seed: int, engine: Any = ENGINE, only: Any = None) -> Any:
+def gradients(
+    function: Callable, arrays: Sequence[np.ndarray], seed: int, engine: Any = ENGINE, only: Any = None
+) -> Any:
     """Return (cotangents, gradients) of function(F, *tensors); `only`: the one operand that requires a gradient."""
     tensors = [engine.Tensor(a, requires_grad=only is None or i == only) for i, a in enumerate(arrays)]
     outputs = outputs_of(function(engine.F, *tensors))
@@ -95,8 +98,12 @@ def check_gradient(
         )
         if len(plain) > 1:
             _, alone = gradients(function, arrays, seed, engine, only=i)
-            expect(alone[i] is not None and np.allclose(alone[i], gradient, rtol=1e-12, atol=1e-12), f"{i} alone differs")
-            expect(all(g is None for j, g in enumerate(alone) if j != i), "an operand got a gradient it did not require")
+            expect(
+                alone[i] is not None and np.allclose(alone[i], gradient, rtol=1e-12, atol=1e-12), f"{i} alone differs"
+            )
+            expect(
+                all(g is None for j, g in enumerate(alone) if j != i), "an operand got a gradient it did not require"
+            )
 
 
 def expect(condition: Any, message: Any) -> None:

@@ -14,10 +14,15 @@ from hypothesis import strategies as st
 
 ROWS: dict[str, st.SearchStrategy] = {}
 NOT_DIFFERENTIABLE = {"argmax", "rotary_angles"}  # integers, and a table of constants
-EXAMPLES = 100  # per row and run; the mutants must be caught within as many. (Hypothesis varies each fresh example a few
+EXAMPLES = (
+    100  # per row and run; the mutants must be caught within as many. (Hypothesis varies each fresh example a few
+)
 # times by repeating parts of it, so 100 examples are about 30 independent ones.)
 FEW = 30  # for functions of one operand, element by element
-SIMPLE = set("neg exp tanh sigmoid silu log sqrt abs relu gelu mse_loss reshape squeeze unsqueeze flatten".split())
+SIMPLE = {
+    "abs", "exp", "flatten", "gelu", "log", "mse_loss", "neg", "relu", "reshape", "sigmoid", "silu", "sqrt", "squeeze", "tanh",
+    "unsqueeze",
+}  # fmt: skip
 
 Case = tuple[Callable[..., Any], list[Any]]
 

@@ -58,7 +58,9 @@ def test_float32_stays_float32(name, data):
                     stack.append((parent.node, values))
 
 
-@pytest.mark.parametrize("name", ["softmax", "log_softmax", "layer_norm", "rms_norm", "linear", "gelu", "logsumexp", "var"])
+@pytest.mark.parametrize(
+    "name", ["softmax", "log_softmax", "layer_norm", "rms_norm", "linear", "gelu", "logsumexp", "var"]
+)
 @settings(max_examples=10)
 @given(data=st.data())
 def test_float32_gradients_are_near_those_of_float64(name, data):

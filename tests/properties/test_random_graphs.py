@@ -27,9 +27,14 @@ UNARY = {
     "flip": (lambda x: x[::-1], lambda a: a[::-1], lambda a: FLIP),
     "pick": (lambda x: x[PICK], lambda a: a[PICK], lambda a: I[PICK]),
     "mix": (lambda x: x @ MIX.T, lambda a: MIX @ a, lambda a: MIX),
-    "mean": (lambda x: x.mean(keepdim=True) + np.zeros(4), lambda a: np.full(4, a.mean()), lambda a: np.full((4, 4), 0.25)),
+    "mean": (
+        lambda x: x.mean(keepdim=True) + np.zeros(4),
+        lambda a: np.full(4, a.mean()),
+        lambda a: np.full((4, 4), 0.25),
+    ),
     "first": (lambda x: F.broadcast_to(x[0], 4), lambda a: np.full(4, a[0]), lambda a: np.tile(I[0], (4, 1))),
     "reshape": (lambda x: x.reshape(2, 2).T.reshape(4), lambda a: a[[0, 2, 1, 3]], lambda a: I[[0, 2, 1, 3]]),
+    "roll": (lambda x: F.cat([x[1:], x[:1]]), lambda a: np.roll(a, -1), lambda a: np.roll(I, -1, 0)),
     "detach": (Tensor.detach, lambda a: a, lambda a: 0 * I),
     "rows": (lambda x: F.embedding(PICK, x.reshape(4, 1)).reshape(4), lambda a: a[PICK], lambda a: I[PICK]),
 }
@@ -42,7 +47,11 @@ BINARY = {
         lambda a, b: np.concatenate([a[:2], b[2:]]),
         lambda a, b: (UPPER, LOWER),
     ),
-    "max": (F.maximum, np.maximum, lambda a, b: tuple(np.diag(d) for d in ((np.sign(a - b) + 1) / 2, (np.sign(b - a) + 1) / 2))),
+    "max": (
+        F.maximum,
+        np.maximum,
+        lambda a, b: tuple(np.diag(d) for d in ((np.sign(a - b) + 1) / 2, (np.sign(b - a) + 1) / 2)),
+    ),
 }
 
 
@@ -52,7 +61,7 @@ def programs(draw):
     needed = draw(st.lists(st.booleans(), min_size=1, max_size=3))
     steps = []
     for i in range(draw(st.integers(1, 25))):
-        name = draw(st.sampled_from([*UNARY, *BINARY]))
+        name = draw(st.sampled_from([*UNARY, *BINARY, "add", "roll"]))  # these two hand arrays on without copying
         operand = st.integers(0, len(needed) + i - 1)
         steps.append((name, draw(operand), draw(operand)))
     return [True, *needed], steps

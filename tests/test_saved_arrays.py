@@ -1,0 +1,90 @@
+"""In-place changes of arrays that a derivative needs: seen at backward(), never silently wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from minilm import Parameter, Tensor, optim
+from minilm import functional as F
+
+
+def leaf(*values: float) -> Tensor:
+    return Tensor(np.array(values), requires_grad=True)
+
+
+def test_one_changed_element_of_a_small_array_is_seen():
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    y = x * w
+    w.data[1] = 5
+    with pytest.raises(RuntimeError, match=r"shape \(2,\) that mul saved .* changed in place"):
+        y.backward(np.ones(2))
+    w.data[1] = 4
+    (x * w).backward(np.ones(2))
+    assert x.grad.tolist() == [3, 4]
+
+
+def test_a_changed_large_array_is_seen():
+    x = Tensor(np.ones(5000), requires_grad=True)
+    w = Tensor(np.arange(5000.0))
+    y = x * w
+    w.data *= 1.001
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize(
+    "function", [F.exp, F.softmax, F.tanh, F.layer_norm, F.sqrt, F.gelu, F.dropout, F.sigmoid, F.logsumexp]
+)
+def test_changing_the_result_in_place_is_never_silently_wrong(function):
+    """Either the derivative does not need the changed array, and is right, or the change is seen."""
+
+    def gradient(spoil):
+        x = leaf(1.0, 2.0, 3.0)
+        y = F.dropout(x, 0.5, generator=np.random.default_rng(0)) if function is F.dropout else function(x)
+        if spoil:
+            y.data[...] = -7
+        y.backward(np.arange(y.data.size).reshape(y.shape) + 1.0)
+        return x.grad
+
+    want = gradient(False)
+    try:
+        got = gradient(True)
+    except RuntimeError as error:
+        said = str(error)
+    else:
+        said = "changed in place" if np.array_equal(got, want) else f"nothing, and the gradient is wrong: {got}"
+    assert "changed in place" in said
+
+
+def test_changed_indices_are_seen():
+    """A batch buffer that is filled again before backward() is a classic."""
+    W, ids = leaf(1.0, 2.0, 3.0).reshape(3, 1), np.array([0, 1])
+    y = F.embedding(ids, W)
+    ids[0] = 2
+    with pytest.raises(RuntimeError, match="embedding saved"):
+        y.sum().backward()
+
+
+def test_arrays_that_are_saved_in_a_tuple_are_watched_too():
+    """An index of several arrays, and what attention keeps for its backward pass."""
+    x, rows = Tensor(np.ones((3, 3)), requires_grad=True), np.array([0, 1])
+    y = x[rows, rows]
+    rows[0] = 2
+    with pytest.raises(RuntimeError, match="getitem saved"):
+        y.sum().backward()
+    q, k, v = (Tensor(np.ones((1, 1, 2, 2)), requires_grad=True) for _ in range(3))
+    y = F.scaled_dot_product_attention(q, k, v)
+    k.data += 1
+    with pytest.raises(RuntimeError, match="scaled_dot_product_attention saved"):
+        y.sum().backward()
+
+
+def test_an_optimizer_step_between_forward_and_backward_is_seen():
+    p = Parameter(np.ones((40, 40)))
+    optimizer = optim.SGD([p], lr=0.1)
+    F.linear(Tensor(np.ones((2, 40))), p).sum().backward()
+    y = F.linear(Tensor(np.ones((2, 40)), requires_grad=True), p).sum()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match=r"linear saved.*optimizer\.step\(\) too"):
+        y.backward()
