@@ -11,7 +11,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = "0.1.0"
 
-TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "threadpoolctl>=3.5"]
+TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100"]
 LINT = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2.0", "types-PyYAML", "types-tqdm"]
 
 setup(
@@ -35,6 +35,7 @@ setup(
         "safetensors>=0.4.3",
         "jsonargparse[signatures]>=4.35",
         "PyYAML>=6.0",
+        "threadpoolctl>=3.5",
     ],
     extras_require={
         "numba": ["numba>=0.60"],

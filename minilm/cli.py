@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import warnings
@@ -29,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def guarded(command: Callable[[], int]) -> int:
     """Run a command; what a user can mend is one line on stderr, and its exit code."""
     try:
-        return command()
+        try:
+            return command()
+        finally:
+            sys.stdout.flush()  # here a reader that has gone can still be caught
     except (InputError, MissingDependencyError) as error:
         return complain(error, 2)
     except TrainingDivergedError as error:
@@ -40,7 +44,7 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return complain("stopped", 130)
     except BrokenPipeError:  # the reader of our output has gone, as in `minilm generate RUN | head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a disk or a folder that nothing above has a better word for
         where = f" ({error.filename})" if error.filename else ""
@@ -125,6 +129,7 @@ def stream(run: Any, prompt: str, config: Any, seed: int | None) -> None:
     import numpy as np
 
     from minilm.generation import generate_tokens
+    from minilm.training.threads import limited_threads, thread_limit
 
     try:
         ids = run.tokenizer.encode(prompt or "\n")
@@ -135,9 +140,10 @@ def stream(run: Any, prompt: str, config: Any, seed: int | None) -> None:
     tokens = generate_tokens(run.model, ids, config, np.random.default_rng(seed))
     decoder = run.tokenizer.stream_decoder()
     print(prompt, end="", flush=True)
-    for token in tokens:
-        if token < run.tokenizer.vocab_size:  # a model padded to a round vocabulary may invent one
-            print(decoder.push(token), end="", flush=True)
+    with limited_threads(thread_limit(run.config.model, batch_size=1)):
+        for token in tokens:
+            if token < run.tokenizer.vocab_size:  # a model padded to a round vocabulary may invent one
+                print(decoder.push(token), end="", flush=True)
     print(decoder.flush(), end="", flush=True)
 
 

@@ -83,6 +83,7 @@ def check_config_file(path: str) -> None:
 
 def build_parser(command: str = "") -> Any:
     """The parser of all commands; options of `train` come from the fields of the configuration classes."""
+    require("yaml", "the command line")  # jsonargparse needs it too, and its absence would be blamed on jsonargparse
     jsonargparse: Any = require("jsonargparse", "the command line")
     from minilm import __version__
     from minilm.generation import GenerationConfig

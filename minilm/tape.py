@@ -213,7 +213,9 @@ class no_grad(ContextDecorator):  # noqa: N801  PyTorch's name
 
     def __call__(self, function: Any) -> Any:
         if isgeneratorfunction(function):
-            raise TypeError("no_grad() cannot decorate a generator: write `with no_grad():` around the work between its yields")
+            raise TypeError(
+                "no_grad() cannot decorate a generator: write `with no_grad():` around the work between its yields"
+            )
         return super().__call__(function)
 
     def _recreate_cm(self) -> no_grad:  # a decorated function may call itself or run in several threads

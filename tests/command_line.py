@@ -64,9 +64,9 @@ def command(line: str) -> list[str]:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process' environment, with the packages on the path and one BLAS thread."""
+    """This process' environment, with the packages on the path, one BLAS thread, and output buffered as for everybody."""
     path = os.pathsep.join(path for path in sys.path if path)
-    return {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", **changes}
+    return {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "", **changes}
 
 
 def some_text(characters: int = 3000) -> str:

@@ -107,7 +107,7 @@ def test_dashes_and_underscores_are_the_same_in_options_only():
 
 
 def test_values_of_an_option():
-    arguments = "--config a --x --config=b --configs c --config".split()
+    arguments = ["--config", "a", "--x", "--config=b", "--configs", "c", "--config"]
     assert list(values_of("--config", arguments)) == ["a", "b"]
 
 
@@ -174,7 +174,9 @@ def test_a_byte_pair_run(minilm):
     result = minilm(f"train --corpus t.txt --tokenizer bpe:300 --out run --quiet {TINY}")
     assert result.code == 0, result.err
     assert (minilm.folder / "run" / "tokenizer" / "merges.txt").is_file()
-    written = minilm("generate run --prompt 'Übung €' --max-new-tokens 4 --seed 1")  # bytes can encode what was never seen
+    written = minilm(
+        "generate run --prompt 'Übung €' --max-new-tokens 4 --seed 1"
+    )  # bytes can encode what was never seen
     assert written.code == 0
     assert written.out.startswith("Übung €")
 

@@ -9,6 +9,7 @@ import numpy as np
 from minilm import no_grad
 from minilm.bench import torch_gpt
 from minilm.bench.recipes import Recipe
+from minilm.memory import keep_freed_memory
 from minilm.models import GPT
 from minilm.optim import AdamW
 from minilm.optim.optimizers import decay_groups
@@ -20,6 +21,7 @@ class MinilmEngine:
     name = "minilm"
 
     def __init__(self, recipe: Recipe, seed: int = 0):
+        keep_freed_memory()  # as the Trainer does; for the whole process, so PyTorch's arrays gain as well
         self.recipe = recipe
         self.model = GPT(recipe.model, np.random.default_rng(seed))
         groups = decay_groups(self.model.parameters(), recipe.weight_decay)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import warnings
@@ -23,15 +24,13 @@ class MetricsLog:
         """Write one line, such as {"event": "train", "step": 10, "loss": 3.1, …}."""
         first_failure = not self.waiting
         self.waiting.append(json.dumps(record))
+        data = "".join(line + "\n" for line in self.waiting).encode()
         try:
-            with self.path.open("ab") as file:
+            with self.path.open("ab", buffering=0) as file:
                 end = file.tell()
-                try:
-                    file.write("".join(line + "\n" for line in self.waiting).encode())
-                    file.flush()
-                except OSError:
-                    os.truncate(self.path, end)  # a full disk may have taken half a line
-                    raise
+                if file.write(data) < len(data):  # a disk that is nearly full takes half a line
+                    file.truncate(end)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             if first_failure:
                 warnings.warn(f"cannot write {self.path} ({error.strerror}); its lines wait in memory", stacklevel=2)

@@ -29,6 +29,7 @@ from minilm.training.config import RunConfig
 from minilm.training.lock import leaving_no_trace, lock_folder
 from minilm.training.metrics_log import MetricsLog
 from minilm.training.plots import plot_runs
+from minilm.training.threads import limited_threads, thread_limit
 from minilm.training.trained import count_characters, evaluation_windows
 from minilm.training.trainer import Trainer, newest_checkpoint
 
@@ -157,6 +158,11 @@ def prepare(
 
 def train(run: Run, say: Say) -> Report:
     """Train, then measure the whole validation split, compare with a bigram model, and draw the loss curve."""
+    with limited_threads(thread_limit(run.config.model, run.config.training.batch_size)):
+        return train_and_measure(run, say)
+
+
+def train_and_measure(run: Run, say: Say) -> Report:
     trainer = run.trainer
     say(f"tokens      {len(run.training):,} for training, {len(run.validation):,} for validation; "
         f"{run.tokenizer.vocab_size:,} different")  # fmt: skip
@@ -212,7 +218,8 @@ def rescued(run: Run, error: InputError) -> InputError:
 
 
 def require_libraries() -> None:
-    """Raise MissingDependencyError now for what would be missed only at the end of the training."""
+    """Raise MissingDependencyError now for what would be missed later, maybe only at the end of the training."""
+    require("tqdm", "the progress bar")
     require("safetensors.numpy", "saving a checkpoint")
     require("matplotlib.figure", "drawing loss curves")
 

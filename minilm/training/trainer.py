@@ -13,6 +13,7 @@ import numpy as np
 
 from minilm.data.windows import plain
 from minilm.errors import CheckpointError, InputError, TrainingDivergedError
+from minilm.memory import keep_freed_memory
 from minilm.metrics import evaluate_loss
 from minilm.nn import Module
 from minilm.optim import SGD, Adam, AdamW, LRScheduler, Optimizer, decay_groups, make_schedule
@@ -98,6 +99,7 @@ class Trainer:
         weights from before that step, and the checkpoints are untouched.
         """
         config = self.config
+        keep_freed_memory()
         if self.checkpoint_folder is not None:
             clean_leftovers(self.checkpoint_folder)
         self._notify("on_train_begin")
@@ -267,7 +269,7 @@ def newest_checkpoint(folder: str | Path) -> Checkpoint:
         except CheckpointError as error:
             damaged.append(error)
         else:
-            for error in damaged:
-                warnings.warn(f"{error}; going on from {path.name}", stacklevel=2)
+            for problem in damaged:
+                warnings.warn(f"{problem}; going on from {path.name}", stacklevel=2)
             return checkpoint
     raise damaged[0] if damaged else CheckpointError(f"there is no checkpoint in {folder}; start the run anew")
