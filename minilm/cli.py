@@ -152,7 +152,6 @@ def generate(options: Any) -> int:
     from minilm.training import open_run
 
     config = GenerationConfig(**{f.name: options[f.name] for f in fields(GenerationConfig)})
-    config.check()
     if options.seed is not None and options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must be 0 or more")
     stream(open_run(options.run, options.checkpoint), options.prompt, config, options.seed)

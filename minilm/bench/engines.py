@@ -49,6 +49,9 @@ class MinilmEngine:
     def gradients(self) -> dict[str, np.ndarray]:
         return {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
 
+    def weights(self) -> dict[str, np.ndarray]:
+        return self.model.state_dict()
+
     def evaluate(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """The mean loss of a batch, without recording anything."""
         with no_grad():
@@ -66,7 +69,7 @@ class TorchEngine:
         self.recipe = recipe
         self.model = torch_gpt.build(recipe.model)
         if like is not None:
-            torch_gpt.copy_weights(like, self.model)
+            self.take_weights(like)
         self.optimizer = torch_gpt.build_optimizer(self.model, recipe.lr, recipe.betas, recipe.eps, recipe.weight_decay)
 
     def forward_backward(self, inputs: np.ndarray, targets: np.ndarray) -> float:
@@ -88,6 +91,13 @@ class TorchEngine:
 
     def gradients(self) -> dict[str, np.ndarray]:
         return {name: p.grad.numpy() for name, p in self.model.named_parameters() if p.grad is not None}
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {name: p.detach().numpy() for name, p in self.model.named_parameters()}
+
+    def take_weights(self, source: GPT) -> None:
+        """Continue from the weights of a minilm model."""
+        torch_gpt.copy_weights(source, self.model)
 
     def evaluate(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         with self.torch.no_grad():

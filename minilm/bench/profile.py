@@ -32,7 +32,7 @@ tensor: Any = importlib.import_module("minilm.tensor")  # the module; minilm.ten
 LINES = {
     "products": ("linear", "matmul"),
     "attention": ("scaled_dot_product_attention",),
-    "activation": ("gelu", "_gelu_erf", "_gelu_tanh", "relu", "silu"),
+    "activation": ("gelu_erf", "gelu_tanh", "relu", "silu"),
     "norms": ("layer_norm", "rms_norm"),
     "loss": ("cross_entropy",),
     "embedding": ("embedding",),
