@@ -97,7 +97,7 @@ def test_two_processes_in_one_folder(minilm):
 
 def test_generation_streams(minilm):
     assert minilm.fresh(f"train --corpus t.txt --out run {TINY} --quiet").code == 0
-    process = minilm.start("generate run --prompt 'the ' --max-new-tokens 100000000")
+    process = minilm.start("generate run --max-new-tokens 100000000")
     watchdog = threading.Timer(60, process.kill)
     watchdog.start()
     try:
