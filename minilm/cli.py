@@ -82,10 +82,12 @@ def dispatch(arguments: list[str]) -> int:
 def train(options: Any) -> int:
     from minilm.generation import GenerationConfig
     from minilm.training import ProgressBar, RunConfig, StopOnSignal, open_run, resume_run, start_run
+    from minilm.training.config import from_mapping
     from minilm.training.run import default_folder
 
     names = ("corpus", "tokenizer", "validation_fraction", "model", "training")
-    config = RunConfig(**{name: options[name] for name in names})
+    values = options.as_dict()
+    config = from_mapping(RunConfig, {name: values[name] for name in names}, "the command line")
     folder = Path(options.resume or options.out or default_folder(config.corpus))
     if options.resume and options.out:
         raise InputError(

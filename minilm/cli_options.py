@@ -52,7 +52,7 @@ def parse(arguments: list[str]) -> Any:
     if command == "train":
         for path in values_of("--config", arguments):
             check_config_file(path)
-    return parser.instantiate(parser.parse_args(arguments))
+    return parser.parse_args(arguments)
 
 
 def with_underscores(argument: str) -> str:
@@ -162,7 +162,7 @@ def explain(message: str, parser: Any, command: str) -> str:
 
 
 def rephrase(message: str, command: str, options: list[str]) -> str:
-    """A complaint of jsonargparse in our words, or as it is where we have none."""
+    """A complaint of jsonargparse (worded differently in its versions) in our words, or as it is where we have none."""
     from minilm.training.config import TYPE_NAMES
 
     types = {kind.__name__: name for kind, name in TYPE_NAMES.items()}
@@ -170,19 +170,21 @@ def rephrase(message: str, command: str, options: list[str]) -> str:
         close = difflib.get_close_matches(command, SUMMARIES, n=1)
         advice = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(SUMMARIES)}"
         return f"there is no command {command}; {advice}"
-    if message.startswith("unrecognized arguments: "):
-        given = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+    if found := re.match(r"[Uu]nrecognized arguments: ([^\s=]+)", message):
+        given = found[1]
         if not given.startswith("-"):
             return f"{given!r} is one word too many; a text of several words goes in quotes"
         close = difflib.get_close_matches(given.lstrip("-"), [name.lstrip("-") for name in options], n=1)
         return f"there is no option {given}" + (f"; did you mean --{close[0]}?" if close else "")
     if found := re.match(r"argument (--\S+): expected one argument", message):
         return f"{found[1]} wants a value; one that begins with a dash is written {found[1]}=VALUE"
-    if found := re.match(r"the following arguments are required: (.*)", message):
+    if found := re.match(r"the following arguments are required: (.*)", message) or re.search(
+        r"[\"']([\w.]+)[\"'] is required", message
+    ):
         names = [name.removeprefix(f"{command}.") for name in found[1].split(", ")]
         return "missing: " + ", ".join(f"--{name}" if f"--{name}" in options else name.upper() for name in names)
     if found := re.match(
-        r'Parser key "([^"]+)": .*?Expected an? <class \'(\w+)\'>.*? (?:Got|Given) value: (.*)', message
+        r'Parser key "([^"]+)": .*?Expected an? <class \'(?!NoneType)(\w+)\'>.*? (?:Got|Given) value: (.*)', message
     ):
         return f"--{found[1].removeprefix(command + '.')} wants {types.get(found[2], found[2])}, not {found[3]}"
     if found := re.match(r'Parser key "([^"]+)": Unable to load config ["\']([^"\']*)', message):

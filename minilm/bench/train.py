@@ -141,9 +141,9 @@ def check(
         }
         worst = {name: larger(worst[name], error) for name, error in errors.items()}
         if step in (0, 1, 2, 4, 9, 14) or step == steps - 1:
-            loss_error, gradient_error, change_error = (f"{error:.1e}" for error in errors.values())
-            row = [str(step + 1), f"{mine:.6f}", f"{other:.6f}", loss_error, gradient_error, where]
-            rows.append([*row, "" if free_run else change_error])
+            shown = [f"{error:.1e}" for error in errors.values()]
+            row = [str(step + 1), f"{mine:.6f}", f"{other:.6f}", shown[0], shown[1], where]
+            rows.append([*row, "" if free_run else shown[2]])
     agree = max(worst["loss"], worst["gradient"]) <= TOLERANCE and worst["change"] <= CHANGE_TOLERANCE
     print(machine.table(rows))
     print(

@@ -71,6 +71,8 @@ class GPTConfig:
         for name in ("num_kv_heads", "intermediate_size"):
             if getattr(self, name) < 0:
                 raise InputError(f"model.{name} is {getattr(self, name)}; it must be positive, or 0 for the default")
+        if not 0 < self.norm_eps < 1:
+            raise InputError(f"model.norm_eps is {self.norm_eps}; it must be between 0 and 1, such as 1e-5")
         if not 0 <= self.dropout < 1:
             raise InputError(f"model.dropout is {self.dropout}; it must be at least 0 and below 1")
         choices = {

@@ -31,7 +31,7 @@ def command(corpus, folder, resume):
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 def test_fifty_kills(tmp_path):
     corpus = tmp_path / "corpus.txt"
-    corpus.write_text("".join(random.Random(0).choice("abcdefgh \n") for _ in range(4000)))
+    corpus.write_text("".join(random.Random(0).choices("abcdefgh \n", k=4000)))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     subprocess.run(command(corpus, tmp_path / "whole", False), env=env, check=True, capture_output=True)
     expected = load_checkpoint(list_checkpoints(tmp_path / "whole" / "checkpoints")[-1])
