@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+import minilm
+import minilm_kernels
 from minilm.files import write_text
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -45,10 +47,17 @@ def positive(text: str) -> int:
     return value
 
 
-def environment(threads: int) -> dict[str, str]:
-    """This process's environment with `threads` for every thread pool and the BLAS left to its own choices."""
+def environment(threads: int | None = None) -> dict[str, str]:
+    """The environment of a child that imports this very minilm, with the BLAS left to its own choices.
+
+    threads: so many for every thread pool; None leaves that as it is.
+    """
     kept = {name: value for name, value in os.environ.items() if name not in UNSET_VARIABLES}
-    return {**kept, **dict.fromkeys(THREAD_VARIABLES, str(threads)), CHILD: "1"}
+    roots = {str(Path(str(package.__file__)).parents[1]): None for package in (minilm, minilm_kernels)}  # each once
+    kept["PYTHONPATH"] = os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])])
+    if threads is not None:
+        kept.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    return kept
 
 
 def in_child(name: str, argv: Sequence[str], threads: int) -> int | None:
@@ -58,7 +67,8 @@ def in_child(name: str, argv: Sequence[str], threads: int) -> int | None:
     """
     if os.environ.get(CHILD):
         return None
-    return subprocess.run([sys.executable, "-m", "minilm.bench", name, *argv], env=environment(threads)).returncode
+    command = [sys.executable, "-m", "minilm.bench", name, *argv]
+    return subprocess.run(command, env={**environment(threads), CHILD: "1"}).returncode
 
 
 def describe() -> dict[str, Any]:

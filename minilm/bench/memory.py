@@ -65,9 +65,8 @@ def make_parser() -> argparse.ArgumentParser:
 def in_process(recipe: str, engine: str, threads: int) -> dict[str, int]:
     """Measure in a fresh process."""
     command = [sys.executable, "-m", "minilm.bench", "memory", "--child", "--recipe", recipe, "--engine", engine]
-    done = subprocess.run(
-        [*command, "--threads", str(threads)], env=machine.environment(threads), stdout=subprocess.PIPE, text=True
-    )
+    command += ["--threads", str(threads)]
+    done = subprocess.run(command, env=machine.environment(threads), stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise InputError(f"the {engine} step of {recipe} ended with exit code {done.returncode}; see its message above")
     return json.loads(done.stdout)

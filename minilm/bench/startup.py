@@ -70,7 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run_python(program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-c", program], env=machine.environment(), capture_output=True, text=True)
 
 
 def extra_modules(module: str = "minilm") -> list[str]:
