@@ -152,7 +152,7 @@ def _is_basic(index: Any) -> bool:
 
 # --- what the closures saved ------------------------------------------------------------------------------------------
 
-WHOLE = 1024  # arrays up to this many elements are compared whole, larger ones at evenly spaced elements
+WHOLE = 4096  # arrays up to this many elements are compared whole, larger ones at evenly spaced elements
 SAMPLES = 64
 
 
@@ -176,7 +176,7 @@ def saved_arrays(backward: Callable) -> list[np.ndarray]:
 def fingerprint(array: np.ndarray) -> bytes:
     """Bytes that change when `array` is changed in place.
 
-    Up to 1,024 elements this is exact. Of a larger array 64 evenly spaced elements are compared: every change of the whole
+    Up to 4,096 elements this is exact. Of a larger array 64 evenly spaced elements are compared: every change of the whole
     array is seen, at the cost of a microsecond; a write to a few elements of a large array may pass.
     """
     if array.size <= WHOLE:

@@ -118,27 +118,12 @@ class Tensor:
 
         order = topological_order(self.node)
         self.node.receive(seed)
-        while order:
-            node = order.pop()
-            node.check_saved()
-            assert node.backward is not None  # topological_order refuses freed nodes
-            cotangents = node.backward(node.cotangent)
-            for parent, cotangent in zip(node.parents, cotangents, strict=True):
-                if cotangent is None or not parent.requires_grad:
-                    continue
-                if not isinstance(cotangent, Partial) and cotangent.shape != parent.shape:
-                    raise RuntimeError(
-                        f"the derivative of {node.name} has shape {cotangent.shape} for an operand of shape "
-                        f"{parent.shape}; unbroadcast() was probably forgotten"
-                    )
-                if parent.node is None:
-                    accumulate_leaf(parent, cotangent)
-                else:
-                    parent.node.receive(cotangent)
-            if retain_graph:
-                node.cotangent, node.owned = None, False
-            else:
+        try:
+            walk_back(order, retain_graph)
+        except BaseException:
+            for node in order:  # half a walk leaves cotangents behind, which a second one would count again
                 node.free()
+            raise
 
     def zero_grad(self) -> None:
         """Forget the gradient."""
@@ -235,6 +220,32 @@ def record(y: Array, parents: tuple[Tensor, ...], backward: Callable[[Array], Co
     if out.requires_grad:
         out.node = Node(out.data.shape, out.data.dtype, parents, backward)
     return out
+
+
+def walk_back(order: list[Node], retain_graph: bool) -> None:
+    """Visit the nodes of `order` from its end, hand each one's cotangents to its parents, and take it off the list."""
+    while order:
+        node = order[-1]
+        node.check_saved()
+        assert node.backward is not None  # topological_order refuses freed nodes
+        cotangents = node.backward(node.cotangent)
+        for parent, cotangent in zip(node.parents, cotangents, strict=True):
+            if cotangent is None or not parent.requires_grad:
+                continue
+            if not isinstance(cotangent, Partial) and cotangent.shape != parent.shape:
+                raise RuntimeError(
+                    f"the derivative of {node.name} has shape {cotangent.shape} for an operand of shape "
+                    f"{parent.shape}; unbroadcast() was probably forgotten"
+                )
+            if parent.node is None:
+                accumulate_leaf(parent, cotangent)
+            else:
+                parent.node.receive(cotangent)
+        if retain_graph:
+            node.cotangent, node.owned = None, False
+        else:
+            node.free()
+        order.pop()
 
 
 def accumulate_leaf(leaf: Tensor, cotangent: Array | Partial) -> None:

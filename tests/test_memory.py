@@ -1,5 +1,6 @@
 """Freed memory is kept: after the first round an array of the same size costs no page faults."""
 
+import os
 import subprocess
 import sys
 
@@ -22,8 +23,9 @@ print(faults())
 
 
 def faults(mode):
-    output = subprocess.run([sys.executable, "-c", SCRIPT, mode], capture_output=True, text=True, check=True).stdout
-    return int(output)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", SCRIPT, mode]
+    return int(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc")

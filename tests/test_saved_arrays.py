@@ -88,3 +88,25 @@ def test_an_optimizer_step_between_forward_and_backward_is_seen():
     optimizer.step()
     with pytest.raises(RuntimeError, match=r"linear saved.*optimizer\.step\(\) too"):
         y.backward()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2047, 4095])
+def test_one_changed_element_of_4096_is_seen(place):
+    x, w = Tensor(np.ones(4096), requires_grad=True), Tensor(np.ones(4096))
+    y = x * w
+    w.data[place] = 2
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("after", [lambda y: y, lambda y: y.exp() * 1.0], ids=["at its first node", "half way"])
+def test_a_backward_that_failed_is_not_counted_twice(after):
+    """The rest of the graph is freed, so that going on with it is an error and not a doubled gradient."""
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    y = after(x * w)
+    w.data[0] += 1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward(np.ones(2), retain_graph=True)
+    w.data[0] -= 1
+    with pytest.raises(RuntimeError, match="freed"):
+        y.backward(np.ones(2), retain_graph=True)

@@ -81,6 +81,8 @@ def open_corpus(name_or_path: str | Path, *, progress: bool = True) -> CorpusTex
 
 def find_corpus(given: str, progress: bool) -> CorpusText:
     """What `given` means: a file there is read; else a name is looked up; else it is a path that does not work."""
+    if not given:
+        raise InputError("no corpus was named; give the path of a text file or a name that `minilm corpora` lists")
     path, entry = Path(given).expanduser(), CATALOGUE.get(given)
     if entry is not None and not path.is_file():
         return open_entry(entry, progress)

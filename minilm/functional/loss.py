@@ -67,11 +67,10 @@ def cross_entropy(
 
     def backward(dl):
         # ∂L/∂z = mass · softmax(z) − q,  with q = (1 − ε) target + ε/C
-        per_row = (
-            dl.reshape(-1)
-            if reduction == "none"
-            else xp.broadcast_to(dl / (max(n, 1) if reduction == "mean" else 1), len(Z))
-        )
+        if reduction == "none":
+            per_row = dl.reshape(-1)
+        else:
+            per_row = xp.broadcast_to(dl / max(n, 1) if reduction == "mean" else dl, len(Z))
         per_row = xp.where(counted, per_row, xp.zeros((), Z.dtype)).astype(Z.dtype)[:, None]
         if soft:
             dZ = mass[:, None] * P
@@ -88,10 +87,10 @@ def cross_entropy(
 
     if reduction == "none":
         return record(losses.reshape(logits.shape[:-1]), (logits,), backward)
-    total_loss = losses.sum(dtype=Z.dtype)
-    return record(
-        total_loss / n if reduction == "mean" and n else total_loss if n else total_loss * xp.nan, (logits,), backward
-    )
+    loss = losses.sum(dtype=Z.dtype)
+    if reduction == "mean":
+        loss = loss / n if n else loss * xp.nan  # the mean of nothing is no number, as in PyTorch; the sum is 0
+    return record(loss, (logits,), backward)
 
 
 def mse_loss(x: Any, target: Any) -> Tensor:

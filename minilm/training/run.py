@@ -85,7 +85,7 @@ def start_run(
             shape = replace(config.model, vocab_size=fitting_vocab_size(config.model.vocab_size, tokenizer))
             run = prepare(replace(config, model=shape), folder, corpus, tokenizer, callbacks, progress)
             run.config.save(folder / "config.yaml")
-        return train(run, say)
+        return train(run, say, progress)
 
 
 def resume_run(
@@ -115,7 +115,7 @@ def resume_run(
         say(f"resumed     at step {step} of {config.training.max_steps}")
         if step == config.training.max_steps:
             say(f"finished    already; to train on: minilm train --resume {folder} --training.max_steps {2 * step}")
-        return train(run, say)
+        return train(run, say, progress)
 
 
 def prepare(
@@ -156,13 +156,13 @@ def prepare(
     return Run(folder, config, tokenizer, training, validation, log, trainer)
 
 
-def train(run: Run, say: Say) -> Report:
+def train(run: Run, say: Say, progress: bool) -> Report:
     """Train, then measure the whole validation split, compare with a bigram model, and draw the loss curve."""
     with limited_threads(thread_limit(run.config.model, run.config.training.batch_size)):
-        return train_and_measure(run, say)
+        return train_and_measure(run, say, progress)
 
 
-def train_and_measure(run: Run, say: Say) -> Report:
+def train_and_measure(run: Run, say: Say, progress: bool) -> Report:
     trainer = run.trainer
     say(f"tokens      {len(run.training):,} for training, {len(run.validation):,} for validation; "
         f"{run.tokenizer.vocab_size:,} different")  # fmt: skip
@@ -174,7 +174,7 @@ def train_and_measure(run: Run, say: Say) -> Report:
         raise rescued(run, error) from error
     report = Report(run.folder, trainer.step, trainer.stop_reason, trainer.interrupted, trainer.seconds)
     if not trainer.interrupted:  # who sent a signal is waiting for the end
-        measure(run, report)
+        measure(run, report, progress)
     try:
         plot_runs([run.folder], run.folder / "loss.png")
     except InputError as error:  # the run is worth more than its picture
@@ -182,9 +182,11 @@ def train_and_measure(run: Run, say: Say) -> Report:
     return report
 
 
-def measure(run: Run, report: Report) -> None:
+def measure(run: Run, report: Report, progress: bool) -> None:
     """Fill in the report, and write it into the metrics log."""
-    result = evaluate_loss(run.trainer.model, evaluation_windows(run.validation, run.config))
+    result = evaluate_loss(
+        run.trainer.model, evaluation_windows(run.validation, run.config), progress and sys.stderr.isatty()
+    )
     bigram_loss = BigramModel.fit(run.training, run.config.model.vocab_size).loss(run.validation)
     characters = count_characters(run.tokenizer, run.validation[1:])
     report.loss, report.perplexity = result.loss, perplexity(result.loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def evaluate_on(run: TrainedModel, corpus: CorpusText) -> tuple[float, float, fl
         tokens, _ = prepare_tokens(corpus, run.tokenizer, folder, validation_fraction=0.0)
         if len(tokens) < 2:
             raise InputError(f"{corpus.name} has {len(tokens)} token(s); at least 2 are needed to predict one")
-        result = evaluate_loss(run.model, evaluation_windows(tokens, run.config))
+        result = evaluate_loss(run.model, evaluation_windows(tokens, run.config), progress=sys.stderr.isatty())
         characters = count_characters(run.tokenizer, tokens[1:])
         del tokens  # unmapped before the folder goes, which Windows insists on
     bits = bits_per_character(result.loss, result.tokens, characters)

@@ -53,8 +53,8 @@ class Trainer:
     checkpoint_folder  where checkpoints go, or None for none
     callbacks        what happens beside training: progress, logs, early stopping (minilm.training.callbacks)
 
-    After train(), `step`, `history` and `stop_reason` tell what happened. Everything that training depends on is in a
-    checkpoint, so that a resumed run ends with the same bits as an undisturbed one.
+    After train(), `step`, `best_loss`, `best_step` and `stop_reason` tell what happened. Everything that training
+    depends on is in a checkpoint, so that a resumed run ends with the same bits as an undisturbed one.
     """
 
     def __init__(

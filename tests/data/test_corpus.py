@@ -344,3 +344,8 @@ def test_a_file_without_permission(write, monkeypatch):
 def test_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     refused(tmp_path / "pipe", "no ordinary file", "save its text in a file")
+
+
+def test_no_name_at_all():
+    with pytest.raises(InputError, match=r"no corpus was named.*minilm corpora"):
+        open_corpus("")

@@ -209,3 +209,9 @@ def test_nothing_touches_numpys_global_random_state():
     F.dropout(X, 0.5)
     F.scaled_dot_product_attention(X[None], X[None], X[None], dropout_p=0.5)
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_a_loss_over_nothing_is_nan_as_a_mean_and_zero_as_a_sum():
+    nothing = np.array([-100, -100])
+    assert F.cross_entropy(np.zeros((2, 3)), nothing, reduction="sum").item() == 0
+    assert np.isnan(F.cross_entropy(np.zeros((2, 3)), nothing).item())

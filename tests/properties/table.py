@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 ROWS: dict[str, st.SearchStrategy] = {}
 NOT_DIFFERENTIABLE = {"argmax", "rotary_angles"}  # integers, and a table of constants
-EXAMPLES = (
-    100  # per row and run; the mutants must be caught within as many. (Hypothesis varies each fresh example a few
-)
-# times by repeating parts of it, so 100 examples are about 30 independent ones.)
+# Examples per row and run; the mutants must be caught within as many. Hypothesis varies each fresh example a few times
+# by repeating parts of it, so 100 examples are about 30 independent ones.
+EXAMPLES = 100
 FEW = 30  # for functions of one operand, element by element
 SIMPLE = {
     "abs", "exp", "flatten", "gelu", "log", "mse_loss", "neg", "relu", "reshape", "sigmoid", "silu", "sqrt", "squeeze", "tanh",
