@@ -24,7 +24,10 @@ setup(
     license_files=["LICENSE"],
     author="The minilm authors",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["minilm", "minilm.*"]), "minilm_kernels"],
+    packages=[
+        *find_packages(include=["minilm", "minilm.*"]),
+        *find_packages("kernels"),
+    ],
     package_dir={"minilm_kernels": "kernels/minilm_kernels"},
     package_data={"minilm": ["py.typed"], "minilm_kernels": ["py.typed"]},
     entry_points={"console_scripts": ["minilm = minilm.cli:main"]},
@@ -36,6 +39,7 @@ setup(
         "jsonargparse[signatures]>=4.35",
         "PyYAML>=6.0",
         "threadpoolctl>=3.5",
+        "numba>=0.61; sys_platform != 'emscripten'",  # without it (in a browser) the NumPy reference serves
     ],
     extras_require={
         "numba": ["numba>=0.60"],

@@ -1,0 +1,100 @@
+"""`@kernel`: a Numba function with a cache on disk that is never stale.
+
+Numba's own cache looks at the one file a function stands in, and keeps an old binary when a function that it calls was
+edited elsewhere. Here the stamp of every cached binary is a hash of all sources of minilm_kernels and of the versions
+of Numba and llvmlite: whatever is edited, everything that may depend on it is compiled anew. Binaries lie in the user's
+cache folder (or MINILM_CACHE_DIR), so that an installed package in a read-only place has a cache as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba import config, njit
+from numba.core import caching
+
+from minilm_kernels.cpu.target import TARGET
+
+PACKAGE = Path(__file__).resolve().parents[1]
+KERNELS: list[Any] = []  # every function decorated with @kernel, for `minilm kernels`
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept."""
+    if given := os.environ.get("MINILM_CACHE_DIR"):
+        return Path(given) / "kernels"
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "minilm" / "kernels"
+
+
+@functools.cache
+def stamp() -> str:
+    """Changes with every source file of the package and with the compiler."""
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {TARGET}".encode())
+    for folder in ("cpu", "ladder"):
+        for file in sorted((PACKAGE / folder).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+class _Folder(caching._CacheLocator):
+    """Tells Numba's cache where the binaries of a function are, and what their stamp is."""
+
+    def __init__(self, function: Callable):
+        # one folder per place of the package: two checkouts do not overwrite each other's binaries
+        self._folder = cache_folder() / hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:12]
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return stamp()
+
+    def get_disambiguator(self) -> str:
+        return ""
+
+    @classmethod
+    def from_function(cls, py_func: Callable, py_file: str) -> _Folder | None:
+        locator = cls(py_func)
+        try:
+            locator.ensure_cache_path()
+        except OSError:  # nowhere to write: compile each time
+            return None
+        return locator
+
+
+class _Implementation(caching.CompileResultCacheImpl):
+    _locator_classes = [_Folder]  # noqa: RUF012  Numba's own attribute
+
+
+class _Cache(caching.FunctionCache):
+    _impl_class = _Implementation
+
+
+def kernel(function: Callable) -> Any:
+    """Compile a function that Python calls: cached on disk, and other Python threads run while it does."""
+    compiled = njit(nogil=True, error_model="numpy")(function)
+    KERNELS.append(compiled)
+    if not config.DISABLE_JIT:
+        with contextlib.suppress(RuntimeError):  # no folder that can be written to
+            compiled._cache = _Cache(function)
+    return compiled
+
+
+def part(function: Callable) -> Any:
+    """Compile a function that only kernels call; it is stored inside of them."""
+    return njit(error_model="numpy")(function)

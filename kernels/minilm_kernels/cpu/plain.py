@@ -1,0 +1,119 @@
+"""vector.py without a compiler: a vector is a NumPy array, a pointer an address with an element type.
+
+Used with NUMBA_DISABLE_JIT=1, so that kernels run as ordinary Python under pdb. Results agree with the compiled kernels up to
+rounding (a·b + c is rounded twice here).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from minilm_kernels.cpu.target import lanes_of
+
+__all__ = [
+    "Pointer", "absolute", "fma", "lanes", "load", "load_first", "load_like", "maximum", "minimum", "pointer", "prefetch",
+    "reduce_add", "reduce_max", "splat", "sqrt", "store", "store_first", "where_first", "where_less",
+]  # fmt: skip
+
+
+class Pointer:
+    """An address that knows its element type."""
+
+    def __init__(self, address: int, dtype: np.dtype):
+        self.address, self.dtype = address, dtype
+
+    def __add__(self, i: int) -> Pointer:
+        return Pointer(self.address + int(i) * self.dtype.itemsize, self.dtype)
+
+    def view(self, n: int, start: int = 0) -> np.ndarray:
+        """n elements as an array over this memory."""
+        size = self.dtype.itemsize
+        return np.frombuffer((ctypes.c_char * (n * size)).from_address(self.address + int(start) * size), self.dtype)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.view(1, i)[0]
+
+    def __setitem__(self, i: int, value: Any) -> None:
+        self.view(1, i)[0] = value
+
+
+def pointer(array: np.ndarray) -> Pointer:
+    return Pointer(array.ctypes.data, array.dtype)
+
+
+def lanes(x: Any) -> int:
+    return lanes_of(x.dtype.itemsize)
+
+
+def load(p: Pointer) -> np.ndarray:
+    return p.view(lanes(p)).copy()
+
+
+def load_like(p: Pointer, like: np.ndarray) -> np.ndarray:
+    return p.view(len(like)).copy()
+
+
+def load_first(p: Pointer, n: int) -> np.ndarray:
+    v = np.zeros(lanes(p), p.dtype)
+    n = max(0, min(int(n), len(v)))
+    v[:n] = p.view(n)
+    return v
+
+
+def store(p: Pointer, v: np.ndarray) -> None:
+    p.view(len(v))[:] = v
+
+
+def store_first(p: Pointer, v: np.ndarray, n: int) -> None:
+    n = max(0, min(int(n), len(v)))
+    p.view(n)[:] = v[:n]
+
+
+def prefetch(p: Pointer) -> None:
+    pass
+
+
+def splat(like: Any, x: Any) -> np.ndarray:
+    return np.full(lanes(like) if isinstance(like, Pointer) else len(like), x, like.dtype)
+
+
+def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return a * b + c
+
+
+def maximum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.where(~(a <= b), a, b)
+
+
+def minimum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.where(~(a >= b), a, b)
+
+
+def where_less(a: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.where(a < b, x, y)
+
+
+def where_first(n: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.where(np.arange(len(x)) < n, x, y)
+
+
+def sqrt(a: np.ndarray) -> np.ndarray:
+    return np.sqrt(a)
+
+
+def absolute(a: np.ndarray) -> np.ndarray:
+    return np.abs(a)
+
+
+def reduce_add(a: np.ndarray) -> Any:
+    while len(a) > 1:
+        half = len(a) // 2
+        a = a[:half] + a[half:]
+    return a[0]
+
+
+def reduce_max(a: np.ndarray) -> Any:
+    return np.fmax.reduce(a)

@@ -1,0 +1,344 @@
+"""The threads that kernels share, and `parallel_for`, which hands them tasks.
+
+A kernel cuts its work into tasks 0 … count − 1, each of which writes its own part of the result. Whoever is free takes the
+next number. So the result never depends on the number of threads or on who was faster, and nobody waits for a thread
+that the system has put aside before it took a task: the calling thread simply does more.
+
+    @part
+    def double_row(worker, row, x, y): ...            # worker: 0 … threads − 1, for scratch memory of one's own
+
+    @kernel
+    def double(pool, x, y):
+        parallel_for(pool, x.shape[0], double_row, (x, y))
+
+    double(pool.start(), x, y)
+
+Waiting threads spin for about a millisecond, in which the next kernel of a training step usually comes, and then sleep. The
+pool belongs to one caller at a time: a second Python thread meanwhile computes alone. After a fork the child starts
+threads of its own when it needs them.
+
+All threads look at one array of 64-bit numbers, `state`; each number has a cache line to itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from minilm_kernels.cpu.compile import kernel, part
+
+LINE = 8  # 64-bit numbers in a cache line
+LOCK, EPOCH, TICKET, INSIDE, FUNCTION, ARGUMENTS, COUNT, THREADS, STOP, ASLEEP = (LINE * i for i in range(10))
+SPINS = 20_000  # pauses before a waiting thread goes to sleep: about a millisecond
+PAUSES = 2_000  # pauses before a thread that waits for the last task lets others run on its core
+INDEX_BITS = 40  # a ticket is an epoch above and a task's number below
+CLOSED = (1 << INDEX_BITS) - (1 << 20)  # a number of a task that no job has
+
+I8P, I64 = ir.IntType(8).as_pointer(), ir.IntType(64)
+TASK = ir.FunctionType(ir.VoidType(), [I8P, I64, I64])  # arguments, worker, number of the task
+
+
+# --- single instructions ----------------------------------------------------------------------------------------------
+
+
+def _slot(context: Any, builder: ir.IRBuilder, kind: Any, array: ir.Value, i: ir.Value) -> ir.Value:
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [i])
+
+
+@intrinsic
+def atomic_add(typingctx, array, i, x):
+    """array[i] += x as one indivisible step; returns what was there before."""
+
+    def generate(context, builder, sig, args):
+        return builder.atomic_rmw("add", _slot(context, builder, sig.args[0], args[0], args[1]), args[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), generate
+
+
+@intrinsic
+def atomic_swap(typingctx, array, i, x):
+    """array[i] = x as one indivisible step; returns what was there before."""
+
+    def generate(context, builder, sig, args):
+        return builder.atomic_rmw("xchg", _slot(context, builder, sig.args[0], args[0], args[1]), args[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), generate
+
+
+@intrinsic
+def atomic_get(typingctx, array, i):
+    """array[i] as it is now, whoever wrote it."""
+
+    def generate(context, builder, sig, args):
+        return builder.load_atomic(_slot(context, builder, sig.args[0], args[0], args[1]), "seq_cst", 8)
+
+    return types.int64(array, types.intp), generate
+
+
+@intrinsic
+def pause(typingctx):
+    """Tell the processor that this thread is waiting."""
+
+    def generate(context, builder, sig, args):
+        if builder.module.triple.startswith(("x86", "i686")):
+            function = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.x86.sse2.pause"), [])
+        elif builder.module.triple.startswith(("aarch64", "arm64")):
+            builder.asm(ir.FunctionType(ir.VoidType(), []), "yield", "", [], side_effect=True)
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def give_way(typingctx):
+    """Let the system run another thread on this core."""
+
+    def generate(context, builder, sig, args):
+        if sys.platform != "win32":
+            function = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, function, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def call_task(typingctx, function, arguments, worker, i):
+    """Call the function at an address: one task of a job."""
+
+    def generate(context, builder, sig, args):
+        target = builder.inttoptr(args[0], TASK.as_pointer())
+        builder.call(target, [builder.inttoptr(args[1], I8P), args[2], args[3]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.intp, types.intp), generate
+
+
+# --- a job ------------------------------------------------------------------------------------------------------------
+
+
+@part
+def work(state, worker, epoch):
+    """Take tasks of the job with this epoch until none is left.
+
+    The ticket holds epoch and number together: a thread that comes late draws a ticket of another epoch, and leaves.
+    """
+    function, arguments, count = state[FUNCTION], state[ARGUMENTS], state[COUNT]
+    while True:
+        ticket = atomic_add(state, TICKET, 1)
+        i = ticket & ((1 << INDEX_BITS) - 1)
+        if ticket >> INDEX_BITS != epoch or i >= count:
+            return
+        call_task(function, arguments, worker, i)
+
+
+@part
+def run_job(state, function, arguments, count):
+    """Run tasks 0 … count − 1 of the function at that address on all threads; returns when all are done."""
+    if count == 0:
+        return
+    if count == 1 or state[THREADS] == 1 or atomic_swap(state, LOCK, 1) == 1:
+        for i in range(count):
+            call_task(function, arguments, 0, i)
+        return
+    epoch = (state[EPOCH] + 1) & 0x3FFFFF
+    atomic_swap(state, TICKET, (epoch << INDEX_BITS) + CLOSED)  # late threads of the last job find no task any more
+    state[FUNCTION], state[ARGUMENTS], state[COUNT] = function, arguments, count
+    atomic_swap(state, TICKET, epoch << INDEX_BITS)
+    atomic_swap(state, EPOCH, epoch)
+    work(state, 0, epoch)
+    waited = 0
+    while atomic_get(state, INSIDE) > 0:
+        pause()
+        waited += 1
+        if waited > PAUSES:
+            give_way()
+    atomic_swap(state, LOCK, 0)
+
+
+@intrinsic
+def parallel_for(typingctx, state, count, task, arguments):
+    """Run task(worker, i, *arguments) for i = 0 … count − 1 on the threads of the pool whose state this is.
+
+    task: a function decorated with @part. Each task must write memory of its own.
+    """
+    kinds = (types.intp, types.intp, *arguments.types)
+    task_signature = typingctx.resolve_function_type(task, kinds, {})
+    run_signature = types.void(state, types.int64, types.int64, types.intp)
+
+    def generate(context, builder, sig, args):
+        overload = task.dispatcher.overloads[tuple(task_signature.args)]
+        context.active_code_library.add_linking_library(overload.library)
+        # the arguments lie on the stack of the caller, who waits until all tasks are done
+        box = cgutils.alloca_once_value(builder, args[3])
+        name = context.mangler(f"task_{task.dispatcher.__name__}", kinds, abi_tags=())
+        function = ir.Function(builder.module, TASK, name=builder.module.get_unique_name(name))
+        function.linkage = "internal"
+        inside = ir.IRBuilder(function.append_basic_block())
+        packed = inside.load(inside.bitcast(function.args[0], box.type))
+        values = cgutils.unpack_tuple(inside, packed, len(arguments))
+        context.call_internal_no_propagate(
+            inside, overload.fndesc, task_signature, [function.args[1], function.args[2], *values]
+        )
+        inside.ret_void()
+        addresses = [builder.ptrtoint(function, I64), builder.ptrtoint(box, I64)]
+        run_job.compile(run_signature.args)
+        compiled = run_job.overloads[run_signature.args]
+        context.active_code_library.add_linking_library(compiled.library)
+        context.call_internal_no_propagate(builder, compiled.fndesc, run_signature, [args[0], *addresses, args[1]])
+        return context.get_dummy_value()
+
+    return types.void(state, types.intp, task, arguments), generate
+
+
+@kernel
+def serve(state, worker, epoch):
+    """What a thread of the pool does: wait for a job, help, wait again. Returns the last epoch when nothing came for long."""
+    spins = 0
+    while spins < SPINS:
+        pause()
+        spins += 1
+        if atomic_get(state, STOP):
+            return -1
+        if atomic_get(state, EPOCH) != epoch:
+            atomic_add(state, INSIDE, 1)
+            epoch = atomic_get(state, EPOCH)
+            if worker < state[THREADS]:
+                work(state, worker, epoch)
+            atomic_add(state, INSIDE, -1)
+            spins = 0
+    return epoch
+
+
+# --- the threads ------------------------------------------------------------------------------------------------------
+
+
+def default_threads() -> int:
+    """MINILM_NUM_THREADS, or OMP_NUM_THREADS, or as many cores as this process may use."""
+    for name in ("MINILM_NUM_THREADS", "OMP_NUM_THREADS"):
+        if given := os.environ.get(name):
+            if not given.isdigit() or int(given) < 1:
+                raise ValueError(f"{name} is {given!r}; set it to a whole number of threads, at least 1, or unset it")
+            return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Pool:
+    """Threads that wait for jobs, and the state by which they are given them."""
+
+    def __init__(self) -> None:
+        self.state = np.zeros(LINE * 16, np.int64)
+        self.state[THREADS] = default_threads()
+        self.workers: list[threading.Thread] = []
+        self.wake = threading.Condition()
+        self.starting = threading.Lock()
+
+    @property
+    def threads(self) -> int:
+        return int(self.state[THREADS])
+
+    def set_threads(self, n: int) -> None:
+        if n < 1:
+            raise ValueError(f"{n} threads cannot compute anything; give at least 1")
+        self.state[THREADS] = n
+
+    def start(self) -> np.ndarray:
+        """The state to pass to a kernel; starts or wakes the other threads."""
+        state = self.state
+        if len(self.workers) < state[THREADS] - 1 and not config.DISABLE_JIT:
+            with self.starting:
+                for worker in range(len(self.workers) + 1, self.threads):
+                    thread = threading.Thread(
+                        target=self._serve, args=(state, worker), name=f"minilm-{worker}", daemon=True
+                    )
+                    self.workers.append(thread)
+                    thread.start()
+        elif state[ASLEEP]:
+            with self.wake:
+                self.wake.notify_all()
+        return state
+
+    def _serve(self, state: np.ndarray, worker: int) -> None:
+        epoch = int(state[EPOCH])
+        while True:
+            epoch = serve(state, worker, epoch)
+            if epoch < 0:
+                return
+            with self.wake:
+                state[ASLEEP] += 1
+                if state[EPOCH] == epoch and not state[STOP]:
+                    self.wake.wait()
+                state[ASLEEP] -= 1
+
+    def stop(self) -> None:
+        """Let the threads end (at exit); they would otherwise run into an interpreter that is being taken apart."""
+        self.state[STOP] = 1
+        with self.wake:
+            self.wake.notify_all()
+        for thread in self.workers:
+            thread.join(timeout=1)
+        self.workers = []
+
+
+_pool = Pool()
+
+
+def start() -> np.ndarray:
+    """The state of the process's pool, its threads awake: pass it to a kernel as `pool`."""
+    return _pool.start()
+
+
+def get_num_threads() -> int:
+    return _pool.threads
+
+
+def set_num_threads(n: int) -> None:
+    """Use n threads from now on (more than there are cores only helps to test)."""
+    _pool.set_threads(n)
+
+
+def _after_fork() -> None:
+    """A child has none of its parent's threads: give it a pool of its own."""
+    global _pool
+    threads = _pool.threads
+    _pool = Pool()
+    _pool.set_threads(threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(lambda: _pool.stop())
+
+
+_scratch = threading.local()
+
+
+def scratch(nbytes: int) -> np.ndarray:
+    """`threads` rows of at least nbytes of memory for tasks (row = worker), the same each time for a Python thread.
+
+    Returns (threads, n) bytes, each row aligned to 4,096.
+    """
+    threads, row = get_num_threads(), -(-nbytes // 4096) * 4096
+    kept = getattr(_scratch, "memory", None)
+    if kept is None or kept.shape[0] < threads or kept.shape[1] < row:
+        memory = np.empty(threads * row + 4096, np.uint8)
+        start = -memory.ctypes.data % 4096
+        kept = _scratch.memory = memory[start : start + threads * row].reshape(threads, row)
+    return kept
+
+
+if config.DISABLE_JIT:
+
+    def parallel_for(state, count, task, arguments):
+        for i in range(count):
+            task(0, i, *arguments)

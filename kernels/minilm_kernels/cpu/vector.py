@@ -1,0 +1,413 @@
+"""Vectors as a type of Numba: arithmetic on as many numbers as the processor takes in one instruction.
+
+    x = load(p)              # 16 float32 (AVX-512), 8 (AVX2), 4 (NEON, SSE)
+    y = fma(x, x, splat(x, 1.0))
+    store(q, y)
+
+A `Pointer` is an array's address that knows its element type: `p + i` moves it by i elements, `p[i]` is an element.
+Numba's own loops become vectors only where LLVM sees that they may, and at half the width on some processors; these
+always do. Each operation here is one instruction, or a few. Nothing checks bounds.
+
+With NUMBA_DISABLE_JIT=1 the same names come from plain.py, where a vector is a NumPy array: slow, but pdb can step through.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from minilm_kernels.cpu.target import lanes_of
+
+I32, I64, BIT = ir.IntType(32), ir.IntType(64), ir.IntType(1)
+
+
+class Vector(types.Type):
+    """`lanes` numbers of one element type, in one register."""
+
+    def __init__(self, element: types.Type, lanes: int):
+        self.element, self.lanes = element, lanes
+        super().__init__(name=f"Vector({element}, {lanes})")
+
+    @property
+    def key(self) -> tuple:
+        return self.element, self.lanes
+
+
+class Pointer(types.Type):
+    """The address of an element."""
+
+    def __init__(self, element: types.Type):
+        self.element = element
+        super().__init__(name=f"Pointer({element})")
+
+    @property
+    def key(self) -> tuple:
+        return (self.element,)
+
+
+def scalar(element: types.Type) -> ir.Type:
+    """LLVM's type of one element."""
+    if element == types.float32:
+        return ir.FloatType()
+    if element == types.float64:
+        return ir.DoubleType()
+    return ir.IntType(element.bitwidth)
+
+
+@register_model(Vector)
+class VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Vector):
+        super().__init__(manager, fe_type, ir.VectorType(scalar(fe_type.element), fe_type.lanes))
+
+
+@register_model(Pointer)
+class PointerModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Pointer):
+        super().__init__(manager, fe_type, scalar(fe_type.element).as_pointer())
+
+
+def vector_of(element: types.Type) -> Vector:
+    """The widest vector of these elements that the processor has."""
+    return Vector(element, lanes_of(element.bitwidth // 8))
+
+
+def splat_value(builder: ir.IRBuilder, value: ir.Value, vector: ir.VectorType) -> ir.Value:
+    """LLVM: `value` in every lane."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count))
+
+
+def constant(vector: ir.VectorType, value: float) -> ir.Constant:
+    """LLVM: the same constant in every lane."""
+    return ir.Constant(vector, [value] * vector.count)
+
+
+def is_float(vector: ir.VectorType) -> bool:
+    return isinstance(vector.element, ir.FloatType | ir.DoubleType)
+
+
+def suffix(vector: ir.VectorType) -> str:
+    """LLVM's name of a vector type inside the name of an intrinsic: v16f32."""
+    kind = {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(vector.element))
+    return f"v{vector.count}{kind or f'i{vector.element.width}'}"
+
+
+def llvm_function(builder: ir.IRBuilder, name: str, result: ir.Type, arguments: list[ir.Type]) -> Any:
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    """LLVM: a·b + c, rounded once where the processor can, else as two instructions (never the C library's slow fma)."""
+    return builder.call(llvm_function(builder, f"llvm.fmuladd.{suffix(a.type)}", a.type, [a.type] * 3), [a, b, c])
+
+
+def first_lanes(builder: ir.IRBuilder, n: ir.Value, count: int) -> ir.Value:
+    """LLVM: a mask of the lanes 0 … n − 1 (none for n ≤ 0, all for n ≥ count)."""
+    numbers = ir.Constant(ir.VectorType(I64, count), list(range(count)))
+    return builder.icmp_signed("<", numbers, splat_value(builder, n, numbers.type))
+
+
+def vector_pointer(builder: ir.IRBuilder, pointer: ir.Value, vector: ir.VectorType) -> ir.Value:
+    return builder.bitcast(pointer, vector.as_pointer())
+
+
+# --- addresses, loads and stores --------------------------------------------------------------------------------------
+
+
+@intrinsic
+def pointer(typingctx, array):
+    """The address of the array's first element."""
+
+    def generate(context, builder, sig, args):
+        return context.make_array(sig.args[0])(context, builder, args[0]).data
+
+    return Pointer(array.dtype)(array), generate
+
+
+@infer_global(operator.getitem)
+class _PointerGet(AbstractTemplate):
+    def generic(self, args, kws):
+        if isinstance(args[0], Pointer):
+            return signature(args[0].element, args[0], types.intp)
+        return None
+
+
+@lower_builtin(operator.getitem, Pointer, types.intp)
+def _get(context, builder, sig, args):
+    return builder.load(builder.gep(args[0], [args[1]]))
+
+
+@infer_global(operator.setitem)
+class _PointerSet(AbstractTemplate):
+    def generic(self, args, kws):
+        if isinstance(args[0], Pointer):
+            return signature(types.void, args[0], types.intp, args[0].element)
+        return None
+
+
+@lower_builtin(operator.setitem, Pointer, types.intp, types.Any)
+def _set(context, builder, sig, args):
+    builder.store(args[2], builder.gep(args[0], [args[1]]))
+
+
+@intrinsic
+def lanes(typingctx, x):
+    """How many elements of an array or behind a pointer fill a vector: a constant when compiling."""
+    count = vector_of(x.element if isinstance(x, Pointer) else x.dtype).lanes
+
+    def generate(context, builder, sig, args):
+        return ir.Constant(I64, count)
+
+    return types.intp(x), generate
+
+
+def _loaded(p: Pointer, like: Any) -> Vector:
+    return vector_of(p.element) if like is None else Vector(p.element, like.lanes)
+
+
+@intrinsic
+def load(typingctx, p):
+    """The vector at p."""
+
+    def generate(context, builder, sig, args):
+        vector = context.get_value_type(sig.return_type)
+        return builder.load(vector_pointer(builder, args[0], vector), align=p.element.bitwidth // 8)
+
+    return vector_of(p.element)(p), generate
+
+
+@intrinsic
+def load_like(typingctx, p, like):
+    """As many elements at p as the vector `like` has lanes."""
+
+    def generate(context, builder, sig, args):
+        vector = context.get_value_type(sig.return_type)
+        return builder.load(vector_pointer(builder, args[0], vector), align=p.element.bitwidth // 8)
+
+    return Vector(p.element, like.lanes)(p, like), generate
+
+
+@intrinsic
+def load_first(typingctx, p, n):
+    """The first n elements at p (n may be ≤ 0 or more than there are lanes), 0 in the other lanes."""
+
+    def generate(context, builder, sig, args):
+        vector = context.get_value_type(sig.return_type)
+        where = vector_pointer(builder, args[0], vector)
+        mask = first_lanes(builder, args[1], vector.count)
+        name = f"llvm.masked.load.{suffix(vector)}.p0"
+        function = llvm_function(builder, name, vector, [where.type, I32, mask.type, vector])
+        align = ir.Constant(I32, p.element.bitwidth // 8)
+        return builder.call(function, [where, align, mask, ir.Constant(vector, None)])
+
+    return vector_of(p.element)(p, types.intp), generate
+
+
+@intrinsic
+def store(typingctx, p, v):
+    """Write the vector v to p."""
+
+    def generate(context, builder, sig, args):
+        builder.store(args[1], vector_pointer(builder, args[0], args[1].type), align=p.element.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(p, v), generate
+
+
+@intrinsic
+def store_first(typingctx, p, v, n):
+    """Write the first n lanes of v to p (n may be ≤ 0 or more than there are lanes)."""
+
+    def generate(context, builder, sig, args):
+        vector = args[1].type
+        where = vector_pointer(builder, args[0], vector)
+        mask = first_lanes(builder, args[2], vector.count)
+        name = f"llvm.masked.store.{suffix(vector)}.p0"
+        function = llvm_function(builder, name, ir.VoidType(), [vector, where.type, I32, mask.type])
+        builder.call(function, [args[1], where, ir.Constant(I32, p.element.bitwidth // 8), mask])
+        return context.get_dummy_value()
+
+    return types.void(p, v, types.intp), generate
+
+
+@intrinsic
+def prefetch(typingctx, p):
+    """Ask for the cache line at p; it need not be there to be loaded."""
+
+    def generate(context, builder, sig, args):
+        byte = builder.bitcast(args[0], ir.IntType(8).as_pointer())
+        function = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [byte.type, I32, I32, I32])
+        builder.call(function, [byte, ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(p), generate
+
+
+@intrinsic
+def splat(typingctx, like, x):
+    """The number x in every lane; `like` is a pointer or vector that says of which element type and length."""
+    element = like.element
+    result = like if isinstance(like, Vector) else vector_of(element)
+
+    def generate(context, builder, sig, args):
+        value = context.cast(builder, args[1], sig.args[1], element)
+        return splat_value(builder, value, context.get_value_type(sig.return_type))
+
+    return result(like, x), generate
+
+
+# --- arithmetic -------------------------------------------------------------------------------------------------------
+
+_FLOAT = {operator.add: "fadd", operator.sub: "fsub", operator.mul: "fmul", operator.truediv: "fdiv"}
+_INTEGER = {
+    operator.add: "add", operator.sub: "sub", operator.mul: "mul",
+    operator.xor: "xor", operator.and_: "and_", operator.lshift: "shl", operator.rshift: "lshr",
+}  # fmt: skip
+_IN_PLACE = {
+    operator.add: operator.iadd, operator.sub: operator.isub, operator.mul: operator.imul, operator.truediv: operator.itruediv,
+    operator.xor: operator.ixor, operator.and_: operator.iand, operator.lshift: operator.ilshift,
+    operator.rshift: operator.irshift,
+}  # fmt: skip
+
+
+def _define_operator(function: Callable) -> None:
+    """vector ∘ vector, vector ∘ number and number ∘ vector."""
+
+    class Typing(AbstractTemplate):
+        def generic(self, args, kws):
+            a, b = args
+            if isinstance(a, Vector) and (a == b or isinstance(b, types.Number)):
+                return signature(a, a, b)
+            if isinstance(b, Vector) and isinstance(a, types.Number):
+                return signature(b, a, b)
+            if function is operator.add and isinstance(a, Pointer) and isinstance(b, types.Integer):
+                return signature(a, a, types.intp)
+            return None
+
+    def lowered(context, builder, sig, args):
+        vector = sig.return_type
+        llvm_vector = context.get_value_type(vector)
+        values = [
+            value if isinstance(kind, Vector)
+            else splat_value(builder, context.cast(builder, value, kind, vector.element), llvm_vector)
+            for value, kind in zip(args, sig.args)
+        ]  # fmt: skip
+        table = _FLOAT if is_float(llvm_vector) else _INTEGER
+        return getattr(builder, table[function])(*values)
+
+    for key in (function, _IN_PLACE[function]):
+        infer_global(key)(type(Typing.__name__, (Typing,), {"key": key}))
+        for kinds in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+            lower_builtin(key, *kinds)(lowered)
+
+
+for _function in _IN_PLACE:
+    _define_operator(_function)
+
+
+@lower_builtin(operator.add, Pointer, types.intp)
+@lower_builtin(operator.iadd, Pointer, types.intp)
+def _advance(context, builder, sig, args):
+    return builder.gep(args[0], [args[1]])
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a·b + c."""
+
+    def generate(context, builder, sig, args):
+        return multiply_add(builder, *args)
+
+    return a(a, b, c), generate
+
+
+def _comparing(name: str, comparison: str, text: str) -> Any:
+    def function(typingctx, a, b):
+        def generate(context, builder, sig, args):
+            return builder.select(builder.fcmp_unordered(comparison, *args), *args)
+
+        return a(a, b), generate
+
+    function.__name__, function.__doc__ = name, text
+    return intrinsic(function)
+
+
+maximum = _comparing("maximum", ">", "The larger in each lane; a where a is NaN (and b where only b is).")
+minimum = _comparing("minimum", "<", "The smaller in each lane; a where a is NaN (and b where only b is).")
+
+
+@intrinsic
+def where_less(typingctx, a, b, x, y):
+    """x in the lanes where a < b, else y. a and b may be integers: then they are compared without sign."""
+
+    def generate(context, builder, sig, args):
+        compare = builder.fcmp_ordered if is_float(args[0].type) else builder.icmp_unsigned
+        return builder.select(compare("<", args[0], args[1]), args[2], args[3])
+
+    return x(a, b, x, y), generate
+
+
+@intrinsic
+def where_first(typingctx, n, x, y):
+    """x in the lanes 0 … n − 1, y in the others (n may be ≤ 0 or more than there are lanes)."""
+
+    def generate(context, builder, sig, args):
+        return builder.select(first_lanes(builder, args[0], args[1].type.count), args[1], args[2])
+
+    return x(types.intp, x, y), generate
+
+
+def _unary(name: str, llvm_name: str, text: str) -> Any:
+    def function(typingctx, a):
+        def generate(context, builder, sig, args):
+            kind = args[0].type
+            return builder.call(llvm_function(builder, f"llvm.{llvm_name}.{suffix(kind)}", kind, [kind]), args)
+
+        return a(a), generate
+
+    function.__name__, function.__doc__ = name, text
+    return intrinsic(function)
+
+
+sqrt = _unary("sqrt", "sqrt", "√a in each lane.")
+absolute = _unary("absolute", "fabs", "|a| in each lane.")
+
+
+@intrinsic
+def reduce_add(typingctx, a):
+    """The sum of all lanes: halves are added to each other until one number is left, in the same order each time."""
+
+    def generate(context, builder, sig, args):
+        value, n = args[0], args[0].type.count
+        while n > 1:
+            n //= 2
+            low, high = ([ir.Constant(I32, i) for i in r] for r in (range(n), range(n, 2 * n)))
+            halves = [builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, n), p)) for p in (low, high)]
+            value = builder.fadd(*halves)
+        return builder.extract_element(value, ir.Constant(I32, 0))
+
+    return a.element(a), generate
+
+
+@intrinsic
+def reduce_max(typingctx, a):
+    """The largest lane (NaN lanes are passed over)."""
+
+    def generate(context, builder, sig, args):
+        kind = args[0].type
+        function = llvm_function(builder, f"llvm.vector.reduce.fmax.{suffix(kind)}", kind.element, [kind])
+        return builder.call(function, args)
+
+    return a.element(a), generate
+
+
+if config.DISABLE_JIT:
+    from minilm_kernels.cpu.plain import *  # noqa: F403
