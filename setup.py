@@ -42,7 +42,6 @@ setup(
         "numba>=0.61; sys_platform != 'emscripten'",  # without it (in a browser) the NumPy reference serves
     ],
     extras_require={
-        "numba": ["numba>=0.60"],
         "cuda12": ["cupy-cuda12x>=13"],
         "cuda13": ["cupy-cuda13x>=14"],
         "test": TEST,

@@ -1,4 +1,4 @@
-"""The command line: `minilm train | generate | evaluate | plot | info | doctor | corpora | bench`."""
+"""The command line: `minilm train | generate | evaluate | plot | info | doctor | corpora | kernels | bench`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,13 @@ def dispatch(arguments: list[str]) -> int:
         build_parser().print_help()
         return 0
     options = parse(arguments)
-    return COMMANDS[options.command](options[options.command])
+    command, own = COMMANDS[options.command], options[options.command]
+    if options.command not in COMPUTING:
+        return command(own)
+    from minilm.warmup import compiling_is_said
+
+    with compiling_is_said():
+        return command(own)
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------
@@ -210,6 +216,13 @@ def corpora(options: Any) -> int:
     return 0
 
 
+def kernels(options: Any) -> int:
+    from minilm.warmup import compile_kernels
+
+    print(compile_kernels(("float32", "float64") if options.dtype == "both" else (options.dtype,)))
+    return 0
+
+
 COMMANDS = {
     "train": train,
     "generate": generate,
@@ -218,4 +231,6 @@ COMMANDS = {
     "info": info,
     "doctor": doctor,
     "corpora": corpora,
+    "kernels": kernels,
 }
+COMPUTING = ("train", "generate", "evaluate")  # these may have to compile kernels first

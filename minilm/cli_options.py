@@ -7,7 +7,7 @@ import re
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from minilm.errors import InputError
 from minilm.optional import require
@@ -30,6 +30,7 @@ SUMMARIES = {
     "info": "show a run's model as a table",
     "doctor": "check the installation",
     "corpora": "list the known corpora",
+    "kernels": "compile the kernels ahead of time",
     "bench": "benchmarks beside PyTorch",
 }
 CHECKPOINT_HELP = "best (lowest validation loss), last, or the number of a step"
@@ -147,8 +148,16 @@ def build_parser(command: str = "") -> Any:
 
     doctor = make("Say what is installed, which BLAS runs on how many threads, whether Numba and CuPy work.", "doctor")
     corpora = make("List the corpora that `minilm train --corpus` knows by name.", "corpora")
+    kernels = make(
+        "Compile the kernels for this processor now. Otherwise each is compiled when it is first used; both happen "
+        "once, the results are kept on disk.",
+        "kernels [--dtype DTYPE]",
+    )
+    kernels.add_argument(
+        "--dtype", type=Literal["float32", "float64", "both"], default="float32", help="for which numbers"
+    )
     bench = make("Benchmarks beside PyTorch; see minilm bench --help.", "bench NAME")
-    for name, subparser in zip(SUMMARIES, (train, generate, evaluate, plot, info, doctor, corpora, bench)):
+    for name, subparser in zip(SUMMARIES, (train, generate, evaluate, plot, info, doctor, corpora, kernels, bench)):
         commands.add_subcommand(name, subparser, help=SUMMARIES[name])
     return parser
 

@@ -102,7 +102,12 @@ def numba_line() -> str:
             raise RuntimeError("1 + 1 was not 2")
     except Exception as error:
         return f"  broken   numba: {' '.join(str(error).split())[:200]}"
-    return f"{line}: compiles and runs"
+    from minilm_kernels.cpu.compile import cache_folder
+    from minilm_kernels.cpu.pool import get_num_threads
+    from minilm_kernels.cpu.target import TARGET
+
+    vectors = f"{TARGET.name} vectors of {TARGET.vector_bytes} bytes, {get_num_threads()} threads"
+    return f"{line}: compiles and runs; {vectors}; compiled kernels in {cache_folder()}"
 
 
 def cupy_line() -> str:

@@ -9,7 +9,7 @@ from minilm.errors import MissingDependencyError
 
 # module -> what to type when it is missing
 INSTALL_HINTS = {
-    "numba": 'pip install "minilm[numba]"',
+    "numba": "pip install numba",
     "cupy": 'pip install "minilm[cuda12]" or "minilm[cuda13]", whichever fits your driver',
     "matplotlib": "pip install matplotlib",
     "matplotlib.pyplot": "pip install matplotlib",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+import minilm_kernels as kernels
 from minilm_kernels import array_namespace
 
 if TYPE_CHECKING:
@@ -126,23 +127,11 @@ def add_partial(total: Array, partial: Partial) -> None:
 
 
 def add_rows(total: Array, rows: Array, values: Array) -> None:
-    """total[rows[i]] += values[i] for every i: sort equal rows together, sum each run, add each sum once.
-
-    The order of every sum is fixed by the stable sort, so the result has the same bits each time.
-    """
-    xp = array_namespace(total)
-    rows = rows.reshape(-1)
-    if rows.size == 0:
-        return
-    values = values.reshape(rows.size, -1)
-    if xp is not np:
-        xp.add.at(total.reshape(len(total), -1), rows, values)
-        return
-    order = np.argsort(rows, kind="stable")
-    ordered = rows[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    sums = np.add.reduceat(values[order], starts, axis=0)
-    total[ordered[starts]] += sums.reshape(len(starts), *total.shape[1:])
+    """total[rows[i]] += values[i] for every i, in an order that is always the same."""
+    if total.ndim == 2 and total.dtype == values.dtype and total.dtype.char in "fd":  # what kernels take
+        kernels.embedding_backward(values.reshape(rows.size, total.shape[1]), rows.reshape(-1), total)
+    else:
+        array_namespace(total).add.at(total, rows, values)
 
 
 def _is_basic(index: Any) -> bool:
@@ -167,9 +156,20 @@ def saved_arrays(backward: Callable) -> list[np.ndarray]:
         if type(content) is np.ndarray:
             arrays.append(content)
         elif isinstance(content, tuple):
-            arrays.extend(part for part in content if type(part) is np.ndarray)
+            arrays.extend(arrays_in(content))
         elif type(content) is FunctionType and content.__closure__:
             arrays.extend(saved_arrays(content))
+    return arrays
+
+
+def arrays_in(content: tuple) -> list[np.ndarray]:
+    """The NumPy arrays in a tuple and in the tuples inside it, such as the residuals of a kernel."""
+    arrays = []
+    for part in content:
+        if type(part) is np.ndarray:
+            arrays.append(part)
+        elif isinstance(part, tuple):
+            arrays.extend(arrays_in(part))
     return arrays
 
 

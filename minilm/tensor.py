@@ -248,6 +248,22 @@ def walk_back(order: list[Node], retain_graph: bool) -> None:
         order.pop()
 
 
+def gradient_place(tensor: Tensor) -> tuple[Array | None, bool]:
+    """Where a kernel may write the gradient of a leaf by itself, and whether to add to what is there.
+
+    (None, False) for anything but a trained leaf that an optimizer has given a buffer, whose data and gradient nobody has
+    replaced since. A derivative whose kernel wrote there sets `tensor.grad` and returns None for this operand.
+    """
+    place = tensor.grad_buffer
+    if place is None or tensor.node is not None or not tensor.requires_grad:
+        return None, False
+    if place.shape != tensor.shape or place.dtype != tensor.dtype:
+        return None, False
+    if tensor.grad is None:
+        return place, False
+    return (place, True) if tensor.grad is place else (None, False)
+
+
 def accumulate_leaf(leaf: Tensor, cotangent: Array | Partial) -> None:
     """Add a cotangent to `leaf.grad`; the first one is written straight into the optimizer's buffer, if there is one."""
     if isinstance(cotangent, Partial):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import minilm_kernels as kernels
 from minilm import Parameter, Tensor, optim
 from minilm import functional as F
+from minilm.tape import arrays_in, saved_arrays
 
 
 def leaf(*values: float) -> Tensor:
@@ -110,3 +112,84 @@ def test_a_backward_that_failed_is_not_counted_twice(after):
     w.data[0] -= 1
     with pytest.raises(RuntimeError, match="freed"):
         y.backward(np.ones(2), retain_graph=True)
+
+
+# --- what a kernel keeps stands in tuples inside tuples -----------------------------------------------------------------
+
+
+def kernel_calls():
+    """Calls of every function that a kernel with residuals serves, on small operands that all require a gradient."""
+    rng = np.random.default_rng(7)
+
+    def leaves(*shapes):
+        return [Tensor(rng.uniform(0.5, 1.5, shape), requires_grad=True) for shape in shapes]
+
+    heads = [(1, 2, 3, 4)] * 3
+    drop = {"generator": np.random.default_rng(1)}
+    return {
+        "linear": (F.linear, leaves((3, 4), (2, 4), (2,)), {}),
+        "linear with gelu": (F.linear, leaves((3, 4), (2, 4), (2,)), {"activation": "gelu"}),
+        "layer_norm": (F.layer_norm, leaves((3, 4), (4,), (4,)), {}),
+        "rms_norm": (F.rms_norm, leaves((3, 4), (4,)), {}),
+        "gelu": (F.gelu, leaves((3, 4)), {}),
+        "silu_mul": (F.silu_mul, leaves((3, 4), (3, 4)), {}),
+        "bias_residual_dropout": (F.bias_residual_dropout, leaves((3, 4), (4,), (3, 4)), {**drop, "p": 0.5}),
+        "cross_entropy": (F.cross_entropy, leaves((2, 3)), {"targets": np.array([0, 2]), "reduction": "none"}),
+        "rotary": (F.rotary, leaves((2, 4)), {"cos": np.full((2, 2), 0.6), "sin": np.full((2, 2), 0.8)}),
+        "attention": (F.scaled_dot_product_attention, leaves(*heads, (3, 3)), {"is_causal": True}),
+        "attention with dropout": (F.scaled_dot_product_attention, leaves(*heads), {**drop, "dropout_p": 0.3}),
+    }
+
+
+@pytest.mark.parametrize("name", kernel_calls())
+def test_every_array_in_a_kernels_residuals_is_watched(name):
+    """Each one, changed in place by itself, is noticed; and where nothing was changed nothing is."""
+    function, operands, options = kernel_calls()[name]
+    number = len(saved_arrays(function(*operands, **options).node.backward))
+    assert number > 0 or name == "bias_residual_dropout"  # which draws its mask again
+    for i in range(number):
+        y = function(*operands, **options)
+        array = saved_arrays(y.node.backward)[i]
+        array.flags.writeable = True
+        before = array.copy()
+        array += np.ones_like(array)
+        with pytest.raises(RuntimeError, match=f"{y.node.name} saved for .* changed in place"):
+            y.backward(np.ones(y.shape))
+        array[...] = before
+    y = function(*operands, **options)
+    y.backward(np.ones(y.shape))
+
+
+@pytest.mark.parametrize("name", kernel_calls())
+def test_changing_an_operand_or_the_result_is_never_silently_wrong(name):
+    """Whatever the backend keeps: the gradients are right, or the change is noticed."""
+
+    def gradients(change):
+        function, operands, options = kernel_calls()[name]
+        y = function(*operands, **options)
+        change([x.data for x in operands] + [y.data])
+        y.backward(np.ones(y.shape))
+        return [x.grad for x in operands]
+
+    def double(array):
+        array *= 2
+
+    want = gradients(lambda arrays: None)
+    for i in range(len(want) + 1):
+        try:
+            got = gradients(lambda arrays, i=i: double(arrays[i]))
+        except RuntimeError as error:
+            said = str(error)
+        else:
+            right = all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
+            said = "changed in place" if right else f"nothing, and a gradient is wrong after a change of array {i}"
+        assert "changed in place" in said
+
+
+def test_arrays_are_found_at_any_depth():
+    inner, outer = np.zeros(2), np.ones(3)
+    found = arrays_in(("a", (1, (inner, None), [inner]), {"b": inner}, outer))
+    assert [id(array) for array in found] == [id(inner), id(outer)]
+    x = np.ones((2, 3))
+    _, residuals = kernels.layer_norm(x, np.ones(3))
+    assert len(arrays_in((residuals,))) >= 2

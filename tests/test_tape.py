@@ -66,7 +66,9 @@ def test_nothing_waits_for_the_garbage_collector():
     gc.disable()
     try:
         x = leaf(1.0, 2.0)
-        middle = F.layer_norm(F.gelu(x * 2))
+        W, gain = (Tensor(np.ones(shape), requires_grad=True) for shape in ((2, 2), 2))
+        W.grad_buffer = np.empty((2, 2))
+        middle = F.layer_norm(F.linear(F.gelu(x * 2), W, activation="silu", residual=x), gain)
         loss = F.cross_entropy(middle.reshape(1, 2), np.array([1])) + F.softmax(middle).sum()
         seen = weakref.ref(middle)
         loss.backward()

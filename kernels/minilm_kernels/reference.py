@@ -1,13 +1,34 @@
-"""The specification: each kernel as its NumPy formula. Faster versions repeat these signatures and these results."""
+"""The specification: each kernel as its NumPy formula. Faster versions repeat these signatures and these results.
+
+Attention stands here; the other kernels, imported below, stand by subject in minilm_kernels.formulas. A forward function
+returns (result, residuals); its backward takes the residuals and returns one cotangent for each differentiable argument.
+All arrays of a call have one dtype, float32 or float64 (ids and targets are integers, masks booleans).
+
+minilm_kernels.checks says what is wrong about a call before any kernel runs; called here directly, a function trusts its
+arguments.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from minilm_kernels.formulas.activations import gelu, gelu_backward, silu_mul, silu_mul_backward
+from minilm_kernels.formulas.dropout import bias_residual_dropout, bias_residual_dropout_backward
+from minilm_kernels.formulas.loss import softmax_cross_entropy, softmax_cross_entropy_backward
+from minilm_kernels.formulas.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
+from minilm_kernels.formulas.positions import rotary, rotary_backward
+from minilm_kernels.formulas.products import linear, linear_backward, matmul
+from minilm_kernels.formulas.update import adamw_step, clip_by_norm, embedding_backward
 from minilm_kernels.namespace import array_namespace
+from minilm_kernels.random import dropout_mask
+
+__all__ = [
+    "adamw_step", "attention", "attention_backward", "attention_decode", "bias_residual_dropout",
+    "bias_residual_dropout_backward", "clip_by_norm", "embedding_backward", "gelu", "gelu_backward", "layer_norm",
+    "layer_norm_backward", "linear", "linear_backward", "matmul", "rms_norm", "rms_norm_backward", "rotary", "rotary_backward",
+    "silu_mul", "silu_mul_backward", "softmax_cross_entropy", "softmax_cross_entropy_backward",
+]  # fmt: skip
 
 Array = Any
 
@@ -21,7 +42,7 @@ class AttentionResiduals(NamedTuple):
     weights: Array  # softmax(S), before dropout
     keep: Array | None  # 0 where dropout struck, else 1/(1 − dropout)
     scale: float
-    bias_shape: tuple[int, ...] | None
+    bias_shape: tuple[int, ...] | None  # of a bias of floats
 
 
 def attention(
@@ -38,14 +59,17 @@ def attention(
 ) -> tuple[Array, AttentionResiduals]:
     r"""O = softmax(Q Kᵀ/√d_k + bias) V.    [eq:attention] [F1; 000 §4.2, 001 §4.1]
 
-    query: (B, H, Tq, D); key, value: (B, H_kv, Tk, D), where H is a multiple of H_kv: query head h uses key head
-    h // (H/H_kv) (grouped queries).
+    query: (B, H, Tq, D); key: (B, H_kv, Tk, D); value: (B, H_kv, Tk, Dv), where H is a multiple of H_kv: query head h uses
+    key head h // (H/H_kv) (grouped queries).
     causal: query i sees key j only if j ≤ i + Tk − Tq, so the last query sees all keys.
     key_padding_mask: (B, Tk) bool, True where a key may be seen.
-    bias: added to the scores, broadcast to (B, H, Tq, Tk); −∞ hides a key.
-    scale: 1/√D unless given. dropout: probability with which a weight is dropped, drawn from `seed`.
+    bias: broadcast to (B, H, Tq, Tk); floats are added to the scores (−∞ hides a key), booleans say where a key may be seen.
+    scale: 1/√D unless given.
+    dropout: the probability with which a weight is dropped; the others are scaled by 1/(1 − dropout). Drawn from `seed` with
+    the flat number (b·H + h)·Tq + i as row r and the key as column j (minilm_kernels.random).
 
-    Returns the output (B, H, Tq, D) and the residuals for the backward pass. A query that sees no key gets zeros.
+    Returns the output (B, H, Tq, Dv) and the residuals for the backward pass. A query that sees no key gets zeros. A NaN in
+    what a query sees makes its output NaN.
     """
     xp = array_namespace(query)
     B, H, Tq, D = query.shape
@@ -55,7 +79,7 @@ def attention(
     S = grouped(query * query.dtype.type(scale), H_kv) @ key[:, :, None].swapaxes(-1, -2)  # (B, H_kv, H/H_kv, Tq, Tk)
     S = S.reshape(B, H, Tq, Tk)
     if bias is not None:
-        S += bias
+        S += xp.where(bias, 0, -xp.inf).astype(S.dtype) if bias.dtype == bool else bias
     if causal and Tq > 1:
         i, j = xp.arange(Tq)[:, None], xp.arange(Tk)
         S += xp.where(j <= i + (Tk - Tq), 0, -xp.inf).astype(S.dtype)
@@ -69,16 +93,14 @@ def attention(
     total = W.sum(axis=-1, keepdims=True)
     W /= xp.where(total == 0, xp.ones((), W.dtype), total)
 
-    keep = None
-    if dropout:
-        drawn = np.random.Generator(np.random.Philox(key=seed or 0)).random((B, H, Tq, Tk), dtype=np.float32)
-        keep = xp.asarray((drawn >= dropout) / (1 - dropout) if dropout < 1 else drawn * 0, dtype=W.dtype)
+    keep = dropout_mask(W, W.shape, dropout, seed or 0) if dropout else None
     O = (grouped(W if keep is None else W * keep, H_kv) @ value[:, :, None]).reshape(B, H, Tq, value.shape[-1])
-    return O, AttentionResiduals(query, key, value, W, keep, scale, None if bias is None else bias.shape)
+    bias_shape = None if bias is None or bias.dtype == bool else bias.shape
+    return O, AttentionResiduals(query, key, value, W, keep, scale, bias_shape)
 
 
 def attention_backward(grad_output: Array, residuals: AttentionResiduals) -> tuple[Array, Array, Array, Array | None]:
-    """The cotangents of query, key, value and bias (None without a bias), from that of the output.
+    """The cotangents of query, key, value and bias (None without a bias of floats), from that of the output.
 
     O = P V, P = dropout(W), W = softmax(S), S = scale Q Kᵀ + bias  ⇒
     dV = Pᵀ dO,  dP = dO Vᵀ,  dS = W ⊙ (dW − Σ_keys dW ⊙ W),  dQ = scale dS K,  dK = scale dSᵀ Q.
@@ -105,6 +127,23 @@ def attention_backward(grad_output: Array, residuals: AttentionResiduals) -> tup
     dQ *= Q.dtype.type(scale)
     dK *= K.dtype.type(scale)
     return dQ, dK, dV, dbias
+
+
+def attention_decode(
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    causal: bool = True,
+    key_padding_mask: Array | None = None,
+    bias: Array | None = None,
+    scale: float | None = None,
+) -> Array:
+    """attention for a few new queries against the keys and values of a cache: the output alone, nothing kept.
+
+    Arguments as in attention. Causal by default: the last query sees the whole cache, the one before it one key less.
+    """
+    return attention(query, key, value, causal=causal, key_padding_mask=key_padding_mask, bias=bias, scale=scale)[0]
 
 
 def grouped(a: Array, H_kv: int) -> Array:

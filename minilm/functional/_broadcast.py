@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
+
+import numpy as np
 
 from minilm.tensor import Array, Tensor, as_tensor, record
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+KERNEL_DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
@@ -37,6 +40,29 @@ def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
         elif y.dtype.kind == "f":
             x = Tensor(x.data.astype(y.dtype))
     return x, y
+
+
+def same_float(*values: Any) -> list[Any]:
+    """Operands of a kernel as tensors of one dtype, float32 or float64; None stays None.
+
+    A kernel works in one dtype. The widest of the operands' decides, as in NumPy; float16 and integers count as float32.
+    """
+    tensors = [None if value is None else as_tensor(value) for value in values]
+    dtypes = {tensor.dtype for tensor in tensors if tensor is not None}
+    if len(dtypes) == 1 and dtypes <= KERNEL_DTYPES:
+        return tensors
+    wide = any(dtype == np.float64 or (dtype.kind == "f" and dtype.itemsize > 8) for dtype in dtypes)
+    return [None if tensor is None else tensor.astype(np.float64 if wide else np.float32) for tensor in tensors]
+
+
+def data_of(tensor: Tensor | None) -> Array | None:
+    """The array of an optional operand."""
+    return None if tensor is None else tensor.data
+
+
+def given(values: Iterable) -> tuple:
+    """Those of the values that are not None: the operands that were given, or their cotangents."""
+    return tuple(value for value in values if value is not None)
 
 
 def record_binary(z: Array, x: Tensor, y: Tensor, dx: Callable[[Array], Array], dy: Callable[[Array], Array]) -> Tensor:

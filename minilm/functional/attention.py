@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 
+import minilm_kernels as kernels
+from minilm.functional._broadcast import data_of, given, same_float
 from minilm.functional.embedding import dropout
 from minilm.functional.normalization import softmax
 from minilm.functional.products import matmul
 from minilm.functional.shape import masked_fill, reshape
+from minilm.tape import grad_enabled
 from minilm.tensor import Tensor, as_array, as_tensor, record
-from minilm_kernels import array_namespace, reference
+from minilm_kernels import array_namespace
+
+DECODE_QUERIES = 8  # so few queries wait for the keys to come from memory: a kernel of its own serves them
 
 
 def scaled_dot_product_attention(
@@ -38,23 +43,24 @@ def scaled_dot_product_attention(
 
     The fused twin of attention_composed: one kernel forward, one backward.
     """
-    query, key, value = as_tensor(query), as_tensor(key), as_tensor(value)
-    check_attention_shapes(query.shape, key.shape, value.shape)
+    query, key, value = same_float(query, key, value)
     mask = None if attn_mask is None else as_tensor(attn_mask)
-    bias = None if mask is None else _additive(mask, query)
-    padding = None if key_padding_mask is None else as_array(key_padding_mask).astype(bool)
+    if mask is not None and mask.dtype.kind != "b":
+        mask = _additive(mask, query)
+    masks = {
+        "key_padding_mask": None if key_padding_mask is None else as_array(key_padding_mask).astype(bool, copy=False),
+        "bias": data_of(mask),
+    }
+    arrays = query.data, key.data, value.data
+    if not grad_enabled() and not dropout_p and query.shape[-2] <= DECODE_QUERIES:
+        return Tensor(kernels.attention_decode(*arrays, causal=is_causal, scale=scale, **masks))
     seed = int((generator or np.random.default_rng()).integers(2**63)) if dropout_p else None
-    output, residuals = reference.attention(
-        query.data, key.data, value.data,
-        causal=is_causal, key_padding_mask=padding, bias=None if bias is None else bias.data,
-        scale=scale, dropout=dropout_p, seed=seed,
-    )  # fmt: skip
+    output, residuals = kernels.attention(*arrays, causal=is_causal, scale=scale, dropout=dropout_p, seed=seed, **masks)
 
     def backward(dO):
-        dQ, dK, dV, dbias = reference.attention_backward(dO, residuals)
-        return (dQ, dK, dV) if bias is None else (dQ, dK, dV, dbias)
+        return given(kernels.attention_backward(dO, residuals))
 
-    parents = (query, key, value) if bias is None else (query, key, value, bias)
+    parents = (query, key, value) if mask is None or mask.dtype.kind == "b" else (query, key, value, mask)
     return record(output, parents, backward)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+import minilm_kernels as kernels
+from minilm.functional._broadcast import data_of, given, same_float
 from minilm.tape import Partial
 from minilm.tensor import Tensor, as_array, as_tensor, record
 from minilm_kernels import array_namespace
@@ -58,3 +60,29 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, generator: np.random.
         return (dy * scale,)
 
     return record(x.data * scale, (x,), backward)
+
+
+def bias_residual_dropout(
+    x: Any,
+    bias: Tensor | None = None,
+    residual: Any = None,
+    p: float = 0.0,
+    training: bool = True,
+    generator: np.random.Generator | None = None,
+) -> Tensor:
+    """y = residual + dropout(x + bias): the end of a Transformer's branch in one pass; bias and residual are optional.
+
+    x: (..., n), bias: (n,), residual: the shape of x. What is dropped follows from one number that `generator` gives, so
+    the mask is drawn again for the backward pass instead of being kept.
+    """
+    x, bias, residual = same_float(x, bias, residual)
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout probability {p} is not between 0 and 1")
+    p = p if training else 0.0
+    seed = int((generator or np.random.default_rng()).integers(2**63)) if p else None
+    y, residuals = kernels.bias_residual_dropout(x.data, data_of(bias), data_of(residual), dropout=p, seed=seed)
+
+    def backward(dy):
+        return given(kernels.bias_residual_dropout_backward(dy, residuals))
+
+    return record(y, given((x, bias, residual)), backward)

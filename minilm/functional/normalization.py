@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minilm.functional._broadcast import accepts_axis
+import minilm_kernels as kernels
+from minilm.functional._broadcast import accepts_axis, data_of, given, same_float
 from minilm.tensor import Array, Tensor, as_float, record
 from minilm_kernels import array_namespace
 
@@ -56,72 +57,51 @@ def log_softmax(x: Any, dim: int = -1) -> Tensor:
 
 
 def layer_norm(x: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    r"""y = x̂ ⊙ g + b  with  x̂ = (x − μ)/√(σ² + ε), μ and σ² over the last axis.    [eq:layer-norm] [F14; 003 §4.3]
+    r"""y = x̂ ⊙ g + b  with  x̂ = (x − μ)/√(σ² + ε), μ and σ² over the last axis.    [F14; 003 §4.3]
 
     x: (..., n), weight g: (n,), bias b: (n,).  Returns the shape of x.    [Ba et al. 2016]
+
+    The fused twin of layer_norm_composed: one kernel forward, one backward.
     """
-    x = as_float(x)
-    xp = array_namespace(x.data)
-    n = x.shape[-1]
-    xhat = x.data - x.data.mean(axis=-1, keepdims=True)
-    # xp.vecdot would need NumPy 2 on both sides; einsum forms no temporary either
-    rstd = 1 / xp.sqrt(xp.einsum("...i,...i->...", xhat, xhat)[..., None] / n + eps)
-    xhat *= rstd
-    g = None if weight is None else weight.data
+    x, weight, bias = same_float(x, weight, bias)
+    y, residuals = kernels.layer_norm(x.data, data_of(weight), data_of(bias), eps=eps)
 
     def backward(dy):
-        # y = x̂ ⊙ g + b  ⇒  dg = Σ_rows dy ⊙ x̂, db = Σ_rows dy, dx̂ = dy ⊙ g
-        # x̂ has mean 0 and variance 1 whatever x does: dx = (dx̂ − mean(dx̂) − x̂ ⊙ mean(dx̂ ⊙ x̂))/σ
-        dxhat = dy if g is None else dy * g
-        dx = dxhat - dxhat.mean(axis=-1, keepdims=True)
-        dx -= xhat * (xp.einsum("...i,...i->...", dxhat, xhat)[..., None] / n)
-        dx *= rstd
-        return dx, *_affine_gradients(dy, xhat, weight, bias)
+        return given(kernels.layer_norm_backward(dy, residuals))
 
-    return _affine(xhat, x, weight, bias, backward)
+    return record(y, given((x, weight, bias)), backward)
+
+
+def layer_norm_composed(x: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """The same layer norm, written as the formula reads."""
+    x, weight, bias = same_float(x, weight, bias)
+    centered = x - x.mean(dim=-1, keepdim=True)
+    variance = (centered * centered).mean(dim=-1, keepdim=True)
+    return _affine(centered / (variance + eps).sqrt(), weight, bias)
 
 
 def rms_norm(x: Any, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:
     r"""y = x̂ ⊙ g  with  x̂ = x/√(mean(x²) + ε) over the last axis: layer norm without the mean.    [Zhang & Sennrich 2019]
 
     x: (..., n), weight g: (n,).  Returns the shape of x.
+
+    The fused twin of rms_norm_composed.
     """
-    x = as_float(x)
-    xp = array_namespace(x.data)
-    n = x.shape[-1]
-    rrms = 1 / xp.sqrt(xp.einsum("...i,...i->...", x.data, x.data)[..., None] / n + eps)
-    xhat = x.data * rrms
-    g = None if weight is None else weight.data
+    x, weight = same_float(x, weight)
+    y, residuals = kernels.rms_norm(x.data, data_of(weight), eps=eps)
 
     def backward(dy):
-        # dx = (dx̂ − x̂ ⊙ mean(dx̂ ⊙ x̂))/rms,  dx̂ = dy ⊙ g,  dg = Σ_rows dy ⊙ x̂
-        dxhat = dy if g is None else dy * g
-        dx = dxhat - xhat * (xp.einsum("...i,...i->...", dxhat, xhat)[..., None] / n)
-        dx *= rrms
-        return dx, *_affine_gradients(dy, xhat, weight, None)
+        return given(kernels.rms_norm_backward(dy, residuals))
 
-    return _affine(xhat, x, weight, None, backward)
+    return record(y, given((x, weight)), backward)
 
 
-def _affine(xhat: Array, x: Tensor, weight: Tensor | None, bias: Tensor | None, backward: Any) -> Tensor:
-    """Record y = x̂ ⊙ weight + bias, each of them optional."""
-    for name, parameter in (("weight", weight), ("bias", bias)):
-        if parameter is not None and parameter.shape != x.shape[-1:]:
-            raise ValueError(
-                f"the {name} has shape {parameter.shape}, but x has {x.shape[-1]} features in its last axis"
-            )
-    y = xhat if weight is None else xhat * weight.data
-    if bias is not None:
-        y = y + bias.data
-    return record(y, (x, *(p for p in (weight, bias) if p is not None)), backward)
+def rms_norm_composed(x: Any, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:
+    """The same RMS norm, written as the formula reads."""
+    x, weight = same_float(x, weight)
+    return _affine(x / ((x * x).mean(dim=-1, keepdim=True) + eps).sqrt(), weight, None)
 
 
-def _affine_gradients(dy: Array, xhat: Array, weight: Tensor | None, bias: Tensor | None) -> list[Array]:
-    """dg = Σ_rows dy ⊙ x̂ and db = Σ_rows dy, for those of the two that exist."""
-    n = dy.shape[-1]
-    gradients = []
-    if weight is not None:
-        gradients.append((dy * xhat).reshape(-1, n).sum(axis=0))
-    if bias is not None:
-        gradients.append(dy.reshape(-1, n).sum(axis=0))
-    return gradients
+def _affine(xhat: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    y = xhat if weight is None else xhat * weight
+    return y if bias is None else y + bias

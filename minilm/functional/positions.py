@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from minilm.tensor import Array, Tensor, as_tensor, record
-from minilm_kernels import array_namespace
+import minilm_kernels as kernels
+from minilm.functional._broadcast import same_float
+from minilm.tensor import Array, Tensor, record
 
 
 def rotary(x: Any, cos: Array, sin: Array) -> Tensor:
-    r"""Rotate features (i, i + D/2) of position t by the angle t θ_i.    [eq:rotary] [Su et al. 2021]
+    r"""Rotate features (i, i + D/2) of position t by the angle t θ_i.    [Su et al. 2021]
 
     y₁ = x₁ cos − x₂ sin,  y₂ = x₂ cos + x₁ sin,  where x₁, x₂ are the first and second half of the features.
     x: (..., T, D); cos, sin: (T, D/2) from `rotary_angles`.  Returns the shape of x.
     The product of a rotated query at s and a rotated key at t depends on s − t only.
     """
-    x = as_tensor(x)
-    xp = array_namespace(x.data)
+    (x,) = same_float(x)
     half = x.shape[-1] // 2
     if x.shape[-1] % 2 or cos.shape != sin.shape or cos.shape != (x.shape[-2], half):
         raise ValueError(
@@ -26,16 +26,13 @@ def rotary(x: Any, cos: Array, sin: Array) -> Tensor:
             f"features, and cos and sin of shape ({x.shape[-2]}, {half}), not {cos.shape} and {sin.shape}"
         )
 
-    def rotate(a: Array, sign: int) -> Array:
-        a1, a2 = a[..., :half], a[..., half:]
-        s = sin * sign
-        return xp.concatenate([a1 * cos - a2 * s, a2 * cos + a1 * s], axis=-1)
+    cos, sin = cos.astype(x.dtype, copy=False), sin.astype(x.dtype, copy=False)
 
     def backward(dy):
         # a rotation's derivative is its transpose: the rotation by the opposite angle
-        return (rotate(dy, -1),)
+        return (kernels.rotary_backward(dy, cos, sin),)
 
-    return record(rotate(x.data, 1), (x,), backward)
+    return record(kernels.rotary(x.data, cos, sin), (x,), backward)
 
 
 def rotary_angles(

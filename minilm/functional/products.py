@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from minilm.functional._broadcast import unbroadcast
+import minilm_kernels as kernels
+from minilm.functional._broadcast import data_of, given, same_float, unbroadcast
+from minilm.functional.activations import gelu, relu, silu
 from minilm.functional.shape import squeeze, unsqueeze
-from minilm.tensor import Tensor, as_tensor, record
+from minilm.tensor import Tensor, as_tensor, gradient_place, record
 
 
 def matmul(x: Any, y: Any) -> Tensor:
@@ -35,28 +39,55 @@ def matmul(x: Any, y: Any) -> Tensor:
     return record(X @ Y, (x, y), backward)
 
 
-def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Y = X Wᵀ + b, PyTorch's convention: one row of W per output.    [eq:linear] [F3; 004 §3.1]
+def linear(
+    x: Any,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    residual: Any = None,
+) -> Tensor:
+    """Y = act(X Wᵀ + b) + R, PyTorch's convention: one row of W per output.    [F3; 004 §3.1]
 
-    x: (..., in), weight: (out, in), bias: (out,).  Returns (..., out).
-    All axes but the last are folded into one, so that it is one large product instead of many small ones.
+    x: (..., in), weight: (out, in), bias: (out,), residual R: (..., out).  Returns (..., out).
+    activation: None, "gelu", "gelu_tanh", "relu" or "silu". All that stands behind the product is done in its last pass.
+
+    The fused twin of linear_composed. The weight's gradient is written straight into the optimizer's array.
     """
-    x = as_tensor(x)
-    if x.shape[-1:] != weight.shape[1:]:
-        raise ValueError(f"linear: x has {x.shape[-1:]} features, the weight {weight.shape} expects {weight.shape[1:]}")
-    W, shape = weight.data, x.shape
-    X = x.data.reshape(-1, shape[-1])  # (rows, in)
-    Y = X @ W.T  # (rows, out)
-    if bias is not None:
-        Y += bias.data
-    x_needs, w_needs = x.requires_grad, weight.requires_grad
+    x, weight, bias, residual = same_float(x, weight, bias, residual)
+    y, residuals = kernels.linear(x.data, weight.data, data_of(bias), activation=activation, residual=data_of(residual))
+    needs = x.requires_grad, weight.requires_grad
 
     def backward(dy):
-        # dX = dY W, dW = dYᵀ X, db = Σ_rows dY
-        dY = dy.reshape(-1, W.shape[0])
-        dX = (dY @ W).reshape(shape) if x_needs else None
-        dW = dY.T @ X if w_needs else None
-        return (dX, dW) if bias is None else (dX, dW, dY.sum(axis=0))
+        place, accumulate = gradient_place(weight)
+        dx, dW, *others = kernels.linear_backward(dy, residuals, needs=needs, weight_out=place, accumulate=accumulate)
+        if dW is not None and dW is place:
+            weight.grad, dW = place, None  # it is where it belongs, so there is nothing to hand on
+        return dx, dW, *given(others)
 
-    parents = (x, weight) if bias is None else (x, weight, bias)
-    return record(Y.reshape(*shape[:-1], W.shape[0]), parents, backward)
+    return record(y, (x, weight, *given((bias, residual))), backward)
+
+
+def linear_composed(
+    x: Any,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    residual: Any = None,
+) -> Tensor:
+    """The same, written as the formula reads: product, sum, activation, sum."""
+    y = matmul(x, weight.transpose(0, 1))
+    if bias is not None:
+        y = y + bias
+    if activation is not None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"linear: unknown activation {activation!r}; it is one of {', '.join(ACTIVATIONS)}")
+        y = ACTIVATIONS[activation](y)
+    return y if residual is None else y + residual
+
+
+ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {
+    "gelu": gelu,
+    "gelu_tanh": partial(gelu, approximate="tanh"),
+    "relu": relu,
+    "silu": silu,
+}

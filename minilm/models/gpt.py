@@ -76,7 +76,7 @@ class GPTConfig:
         if not 0 <= self.dropout < 1:
             raise InputError(f"model.dropout is {self.dropout}; it must be at least 0 and below 1")
         choices = {
-            "activation": [*ACTIVATIONS, "swiglu"],
+            "activation": [*ACTIVATIONS],
             "norm": ["layer_norm", "rms_norm"],
             "positions": ["learned", "rotary"],
         }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minilm.models.gpt import GPT
+import minilm_kernels as kernels
+from minilm.models.gpt import GPT, GPTConfig
 from minilm.nn import Module
 
 
@@ -16,7 +17,7 @@ class Cost:
     forward_flops     floating-point operations of one forward pass, per token, at full context
     training_flops    the same for forward and backward: three times as many
     state_bytes       weights, gradients and Adam's two arrays
-    activation_bytes  what the forward pass keeps for the backward pass, for one batch
+    activation_bytes  what the forward pass keeps for the backward pass, for one batch, with the kernels that serve now
     """
 
     parameters: int
@@ -35,21 +36,38 @@ def estimate_cost(model: GPT, batch_size: int) -> Cost:
 
     Forward per token: Σ 2 n m over the matrices + layers · 4 T hidden; backward costs twice the forward pass.
     [Kaplan et al. 2020 §2.1]. Norms, activations and softmax are left out: a few per cent.
-    Activations: what the closures of a block keep, counted from their shapes; float32.
+    Activations: see kept_per_token(); float32.
     """
     c = model.config
     T, H, L = c.context_length, c.hidden_size, c.num_layers
     matrices = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "embedding" not in name)
     head = c.vocab_size * H if model.head is None else 0  # a tied head multiplies with the embedding table
     forward = 2 * (matrices + head) + 4 * L * T * H
-    kv = 2 * (c.num_kv_heads or c.num_heads) * c.head_dim
-    inner = c.intermediate_size or 4 * H
-    # per token and block: norms and residuals, query+key+value, attention's output, the activation's slope and its
-    # result (of SwiGLU: gate, slope and both factors), and one row of weights per head
-    per_block = 6 * H + (H + kv) + H + inner * (4 if c.activation == "swiglu" else 2) + c.num_heads * T
-    per_token = L * per_block + 3 * H + 3 * c.vocab_size
     parameters = model.num_parameters()
-    return Cost(parameters, forward, 3 * forward, 4 * 4 * parameters, 4 * per_token * T * batch_size)
+    activations = kept_per_token(c, fused=kernels.active() == "numba") * T * batch_size
+    return Cost(parameters, forward, 3 * forward, 4 * 4 * parameters, 4 * activations)
+
+
+def kept_per_token(c: GPTConfig, fused: bool) -> int:
+    """How many numbers per token stay in memory from the forward pass to the backward pass, at full context.
+
+    These are the results of all operations, which the tape holds, and what the kernels save beside them. The fused
+    kernels save a few numbers per row and compute the rest again. The reference saves the normalized x̂ of each
+    norm, and for each head a row of attention weights, T numbers (and with dropout as many again for the mask).
+    """
+    H, heads, T = c.hidden_size, c.num_heads, c.context_length
+    kv = 2 * (c.num_kv_heads or heads) * c.head_dim
+    inner = c.intermediate_size or 4 * H
+    drops = c.dropout > 0
+    norm = H + (2 if fused else H + 1)  # y, and the statistics, of the reference also x̂
+    projected = (H + kv) + (H + kv // 2 if c.positions == "rotary" else 0)  # q, k, v, and q, k turned
+    weights = 2 * heads if fused else heads * T * (2 if drops else 1)
+    heads_out = H if fused else 2 * H  # the heads' outputs, which the reference copies to merge them
+    branch_end = 2 * H if drops else H  # before dropout, and with the residual
+    feed_forward = inner * (3 if c.activation == "swiglu" else 2)  # before the activation (or gate and up), and after
+    block = 2 * norm + projected + weights + heads_out + 2 * branch_end + feed_forward
+    embedded = H + (H if c.positions == "learned" else 0) + (2 * H if drops else 0)  # + positions, dropout
+    return embedded + c.num_layers * block + norm + 2 * c.vocab_size  # logits and their gradient
 
 
 def summary(model: GPT, batch_size: int = 12) -> str:

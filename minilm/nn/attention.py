@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minilm import functional as F
-from minilm.nn.layers import Dropout, Generator, Linear
+from minilm.nn.layers import Dropout, Generator, Linear, end_of_branch
 from minilm.nn.module import Module
 from minilm.nn.positions import RotaryPositions
 from minilm.tensor import Array, Tensor
@@ -91,8 +91,11 @@ class MultiHeadAttention(Module):
         attention_mask: Any = None,
         bias: Any = None,
         cache: KVCache | None = None,
+        residual: Tensor | None = None,
     ) -> Tensor:
         """x: (B, Tq, hidden); context: (B, Tk, hidden) for cross-attention.  Returns (B, Tq, hidden).
+
+        residual: added to the result, as a block does.
 
         attention_mask: (B, Tk), 1 or True where a key may be seen. bias: added to the scores, or a bool mask.
         cache: keys and values of earlier positions; the new ones are appended to it (no gradient flows through a cache).
@@ -108,7 +111,7 @@ class MultiHeadAttention(Module):
             dropout_p=self.attention_dropout if self.training else 0.0, generator=self.output_dropout.generator,
         )  # (B, H, Tq, head_dim)  # fmt: skip
         y = F.reshape(y.transpose(1, 2), *x.shape[:2], self.num_heads * self.head_dim)
-        return self.output_dropout(self.output(y))
+        return end_of_branch(y, self.output, self.output_dropout, residual)
 
     def _self_keys(self, x: Tensor, cache: KVCache | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of x, and keys and values of x behind those in the cache."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,9 @@ class Linear(Module):
         self.weight = Parameter(uniform((out_features, in_features), bound, generator))
         self.bias = Parameter(uniform((out_features,), bound, generator)) if bias else None
 
-    def forward(self, x: Any) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, x: Any, activation: str | None = None, residual: Any = None) -> Tensor:
+        """act(x Wᵀ + b) + residual, of which activation and residual are optional; see functional.linear."""
+        return F.linear(x, self.weight, self.bias, activation, residual)
 
     def extra_repr(self) -> str:
         out_features, in_features = self.weight.shape
@@ -92,20 +92,23 @@ class Dropout(Module):
         self.p = p
         self.generator = generator
 
-    def forward(self, x: Any) -> Tensor:
-        return F.dropout(x, self.p, self.training, self.generator)
+    def forward(self, x: Any, residual: Any = None) -> Tensor:
+        """dropout(x), or residual + dropout(x) in one pass."""
+        if residual is None:
+            return F.dropout(x, self.p, self.training, self.generator)
+        return F.bias_residual_dropout(x, None, residual, self.p, self.training, self.generator)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is dropped now."""
+        return self.training and self.p > 0
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
-ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "silu": F.silu,
-    "tanh": F.tanh,
-}
+FUSED_ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu")  # linear applies them in its last pass
+ACTIVATIONS = (*FUSED_ACTIVATIONS, "tanh", "swiglu")
 
 
 class FeedForward(Module):
@@ -123,8 +126,8 @@ class FeedForward(Module):
         dropout: float = 0.0,
         generator: Generator | None = None,
     ):
-        if activation not in (*ACTIVATIONS, "swiglu"):
-            raise ValueError(f"unknown activation {activation!r}; choose one of {', '.join([*ACTIVATIONS, 'swiglu'])}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}")
         generator = generator or np.random.default_rng()
         intermediate_size = intermediate_size or 4 * hidden_size
         self.activation = activation
@@ -133,14 +136,26 @@ class FeedForward(Module):
         self.down = Linear(intermediate_size, hidden_size, bias, generator)
         self.dropout = Dropout(dropout, generator)
 
-    def forward(self, x: Any) -> Tensor:
-        # x: (..., hidden) → (..., intermediate) → (..., hidden)
-        h = self.up(x)
-        h = F.silu(self.gate(x)) * h if self.gate is not None else ACTIVATIONS[self.activation](h)
-        return self.dropout(self.down(h))
+    def forward(self, x: Any, residual: Any = None) -> Tensor:
+        """x: (..., hidden).  Returns the same shape; plus `residual`, if it is given."""
+        # (..., hidden) → (..., intermediate) → (..., hidden)
+        if self.gate is not None:
+            h = F.silu_mul(self.gate(x), self.up(x))
+        elif self.activation in FUSED_ACTIVATIONS:
+            h = self.up(x, activation=self.activation)
+        else:
+            h = F.tanh(self.up(x))
+        return end_of_branch(h, self.down, self.dropout, residual)
 
     def extra_repr(self) -> str:
         return self.activation
+
+
+def end_of_branch(x: Tensor, linear: Linear, dropout: Dropout, residual: Any) -> Tensor:
+    """residual + dropout(linear(x)); where nothing is dropped the sum is part of the product."""
+    if dropout.active:
+        return dropout(linear(x), residual)
+    return linear(x, residual=residual)
 
 
 def uniform(shape: tuple[int, ...], bound: float, generator: Generator) -> np.ndarray:

@@ -49,11 +49,12 @@ class TransformerBlock(Module):
         self, x: Tensor, causal: bool = False, attention_mask: Any = None, cache: KVCache | None = None
     ) -> Tensor:
         """x: (B, T, hidden).  Returns the same shape."""
+        options = {"causal": causal, "attention_mask": attention_mask, "cache": cache}
         if self.norm_first:
-            h = x + self.attention(self.attention_norm(x), causal=causal, attention_mask=attention_mask, cache=cache)
-            return h + self.feed_forward(self.feed_forward_norm(h))
-        h = self.attention_norm(x + self.attention(x, causal=causal, attention_mask=attention_mask, cache=cache))
-        return self.feed_forward_norm(h + self.feed_forward(h))
+            h = self.attention(self.attention_norm(x), residual=x, **options)
+            return self.feed_forward(self.feed_forward_norm(h), residual=h)
+        h = self.attention_norm(self.attention(x, residual=x, **options))
+        return self.feed_forward_norm(self.feed_forward(h, residual=h))
 
     def extra_repr(self) -> str:
         return "pre-norm" if self.norm_first else "post-norm"

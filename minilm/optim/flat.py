@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+import minilm_kernels as kernels
 from minilm.tensor import Array, Parameter
 
 
@@ -84,17 +84,7 @@ class FlatParameters:
         """Scale all gradients down so that their joint Euclidean norm is at most `max_norm`; returns the norm before."""
         self.check_home()
         self.adopt()
-        norm = math.sqrt(sum(squared_norm(self.grad[span]) for span in self.spans()))
-        if max_norm is not None and norm > max_norm:
-            for span in self.spans():
-                self.grad[span] *= self.grad.dtype.type(max_norm / (norm + 1e-6))
-        return norm
-
-
-def squared_norm(array: Array) -> float:
-    """Σ x², in blocks whose partial sums are added in double precision."""
-    block = 1 << 16
-    return float(sum(float(np.dot(part, part)) for part in (array[i : i + block] for i in range(0, len(array), block))))
+        return kernels.clip_by_norm([self.grad[span] for span in self.spans()], max_norm)
 
 
 def clip_grad_norm_(parameters: Iterable[Any], max_norm: float) -> float:
@@ -102,9 +92,4 @@ def clip_grad_norm_(parameters: Iterable[Any], max_norm: float) -> float:
 
     Returns ‖g‖ before clipping.
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(squared_norm(g.reshape(-1)) for g in gradients))
-    if norm > max_norm:
-        for gradient in gradients:
-            gradient *= gradient.dtype.type(max_norm / (norm + 1e-6))
-    return norm
+    return kernels.clip_by_norm([p.grad for p in parameters if p.grad is not None], max_norm)

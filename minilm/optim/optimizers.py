@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+import minilm_kernels as kernels
 from minilm.errors import InputError
 from minilm.optim.flat import FlatParameters
 from minilm.tensor import Array, Parameter
-
-BLOCK = 1 << 15  # elements worked on at a time: their five arrays stay in the core's own cache
 
 
 class Optimizer:
@@ -64,10 +62,8 @@ class Optimizer:
         self.steps += 1
         for group in self.param_groups:
             for span in self.flat.spans(*group["range"]):
-                for start in range(span.start, span.stop, BLOCK):
-                    block = slice(start, min(start + BLOCK, span.stop))
-                    states = [array[block] for array in self.state.values()]
-                    self.update(self.flat.data[block], self.flat.grad[block], group, *states)
+                states = [array[span] for array in self.state.values()]
+                self.update(self.flat.data[span], self.flat.grad[span], group, *states)
 
     def update(self, w: Array, g: Array, group: dict[str, Any], *state: Array) -> None:
         """Change the parameters w in place, given their gradients g and the group's options."""
@@ -157,27 +153,12 @@ class Adam(Optimizer):
 
     def update(self, w: Array, g: Array, group: dict[str, Any], *state: Array) -> None:
         m, v = state
-        beta1, beta2 = group["betas"]
-        lr, t = group["lr"], self.steps
-        if group["weight_decay"]:
-            if self.decoupled:
-                w *= 1 - lr * group["weight_decay"]
-            else:
-                g = g + group["weight_decay"] * w
-        m *= beta1
-        step = (1 - beta1) * g
-        m += step
-        v *= beta2
-        np.multiply(g, g, out=step)
-        step *= 1 - beta2
-        v += step
-        # η m̂/(√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/c² and c = √(1 − β₂ᵗ), which is (η c/(1 − β₁ᵗ)) m/(√v + ε c)
-        c = math.sqrt(1 - beta2**t)
-        np.sqrt(v, out=step)
-        step += group["eps"] * c
-        np.divide(m, step, out=step)
-        step *= lr * c / (1 - beta1**t)
-        w -= step
+        decay = group["weight_decay"]
+        if decay and not self.decoupled:
+            g, decay = g + decay * w, 0.0
+        kernels.adamw_step(
+            w, g, m, v, lr=group["lr"], betas=group["betas"], eps=group["eps"], weight_decay=decay, step=self.steps
+        )
 
 
 class AdamW(Adam):

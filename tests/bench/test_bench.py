@@ -100,7 +100,8 @@ class TestProfile:
         engine = MinilmEngine(TINY)
         watch = profile.profiled_step(engine, *next(TINY.random_batches(1)))
         assert (profile.tensor.Node, profile.tensor.accumulate_leaf) == (node, leaf)
-        assert set(watch.forward) | set(watch.backward) == set(profile.ORDER)
+        fused = {"activation"}  # part of the products in this model
+        assert set(watch.forward) | set(watch.backward) == set(profile.ORDER) - fused
         assert all(seconds >= 0 for seconds in [*watch.forward.values(), *watch.backward.values()])
 
     def test_a_watched_step_computes_the_same_bits(self):

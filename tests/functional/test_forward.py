@@ -22,6 +22,14 @@ def variance(x, axis, n):
     return ((x - x.mean(axis, keepdims=True)) ** 2).sum(axis) / n
 
 
+LINEAR = RNG.standard_normal((5, 4)), RNG.standard_normal(5), RNG.standard_normal((2, 3, 5))  # weight, bias, residual
+Z = X @ LINEAR[0].T + LINEAR[1]
+
+
+def gelu_tanh(x):
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
 VALUES = {
     "abs": (F.abs(X), np.abs(X)),
     "add": (F.add(X, Y), X + Y),
@@ -39,10 +47,9 @@ VALUES = {
     "relu": (F.relu(X), X * (X > 0)),
     "silu": (F.silu(X), X / (1 + np.exp(-X))),
     "gelu": (F.gelu(X), X * (1 + erf(X / math.sqrt(2))) / 2),
-    "gelu tanh": (
-        F.gelu(X, approximate="tanh"),
-        0.5 * X * (1 + np.tanh(math.sqrt(2 / math.pi) * (X + 0.044715 * X**3))),
-    ),
+    "gelu tanh": (F.gelu(X, approximate="tanh"), gelu_tanh(X)),
+    "gelu_tanh_composed": (F.gelu_tanh_composed(X), gelu_tanh(X)),
+    "silu_mul": (F.silu_mul(X, POSITIVE), X / (1 + np.exp(-X)) * POSITIVE),
     "maximum": (F.maximum(X, Y), np.maximum(X, Y)),
     "minimum": (F.minimum(X, 0.0), np.minimum(X, 0)),
     "sum": (F.sum(X), X.sum()),
@@ -65,6 +72,14 @@ VALUES = {
         F.rms_norm(X, Tensor(np.arange(4.0)), eps=1e-3),
         X / np.sqrt((X**2).mean(-1, keepdims=True) + 1e-3) * np.arange(4),
     ),
+    "layer_norm_composed": (
+        F.layer_norm_composed(X, Tensor(np.arange(4.0)), Tensor(np.ones(4)), eps=1e-3),
+        (X - X.mean(-1, keepdims=True)) / np.sqrt(X.var(-1, keepdims=True) + 1e-3) * np.arange(4) + 1,
+    ),
+    "rms_norm_composed": (
+        F.rms_norm_composed(X, Tensor(np.arange(4.0)), eps=1e-3),
+        X / np.sqrt((X**2).mean(-1, keepdims=True) + 1e-3) * np.arange(4),
+    ),
     "reshape": (F.reshape(X, 4, -1), X.reshape(4, -1)),
     "transpose": (F.transpose(X), X.swapaxes(1, 2)),
     "permute": (F.permute(X, 2, 0, -2), X.transpose(2, 0, 1)),
@@ -85,8 +100,22 @@ VALUES = {
     "matmul": (F.matmul(X, X.swapaxes(1, 2)), X @ X.swapaxes(1, 2)),
     "matmul of vectors": (F.matmul(X[0, 0], X[1, 1]), X[0, 0] @ X[1, 1]),
     "linear": (F.linear(X, Tensor(RNG.random((2, 4)) * 0 + Y[:2])), X.sum(-1, keepdims=True) * Y[:2, 0]),
+    "linear with everything": (F.linear(X, *map(Tensor, LINEAR[:2]), "relu", LINEAR[2]), Z * (Z > 0) + LINEAR[2]),
+    "linear with gelu": (F.linear(X, *map(Tensor, LINEAR[:2]), "gelu"), Z * (1 + erf(Z / math.sqrt(2))) / 2),
+    "linear with gelu_tanh": (F.linear(X, *map(Tensor, LINEAR[:2]), "gelu_tanh"), gelu_tanh(Z)),
+    "linear with silu": (F.linear(X, *map(Tensor, LINEAR[:2]), "silu"), Z / (1 + np.exp(-Z))),
+    "linear of a vector": (F.linear(X[0, 0], Tensor(LINEAR[0])), X[0, 0] @ LINEAR[0].T),
+    "linear_composed": (
+        F.linear_composed(X, *map(Tensor, LINEAR[:2]), "relu", LINEAR[2]),
+        Z * (Z > 0) + LINEAR[2],
+    ),
     "embedding": (F.embedding(IDS, Tensor(X[0])), X[0][IDS]),
     "dropout": (F.dropout(X, 0.5, training=False), X),
+    "bias_residual_dropout": (
+        F.bias_residual_dropout(X, Tensor(np.arange(4.0)), POSITIVE),
+        X + np.arange(4) + POSITIVE,
+    ),
+    "bias_residual_dropout of all": (F.bias_residual_dropout(X, None, POSITIVE, p=1.0), POSITIVE),
     "mse_loss": (F.mse_loss(X, -X), 4 * (X**2).mean()),
     "cross_entropy": (
         F.cross_entropy(X[0], np.array([0, 3, 1])),
@@ -195,20 +224,68 @@ def test_cross_entropy_of_certain_logits_is_exactly_zero_or_large():
     assert F.cross_entropy(z, np.array([1, 0])).item() == 1000
 
 
-def test_dropout_draws_from_the_generator_that_was_passed():
-    x = np.ones(1000)
-    one, two = (F.dropout(x, 0.5, generator=np.random.default_rng(1)).data for _ in range(2))
+DROPOUTS = {
+    "dropout": lambda **options: F.dropout(np.ones((10, 100)), 0.5, **options),
+    "bias_residual_dropout": lambda **options: F.bias_residual_dropout(np.ones((10, 100)), p=0.5, **options),
+    "attention": lambda **options: F.scaled_dot_product_attention(
+        np.zeros((1, 1, 30, 4)), np.zeros((1, 1, 30, 4)), np.eye(30)[None, None], dropout_p=0.5, **options
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
+def test_dropout_draws_from_the_generator_that_was_passed(name):
+    function = DROPOUTS[name]
+    one, two = (function(generator=np.random.default_rng(1)).data for _ in range(2))
     assert np.array_equal(one, two)
     generator = np.random.default_rng(1)
-    assert not np.array_equal(F.dropout(x, 0.5, generator=generator).data, F.dropout(x, 0.5, generator=generator).data)
-    assert not np.array_equal(F.dropout(x, 0.5).data, F.dropout(x, 0.5).data), "without a generator it is fresh"
+    assert not np.array_equal(function(generator=generator).data, function(generator=generator).data)
+    assert not np.array_equal(function().data, function().data), "without a generator it is fresh"
+
+
+def test_operands_of_two_dtypes_meet_in_the_wider_one():
+    """A float64 array in a float32 model, integers, float16: the kernels see one dtype, each operand its own gradient's."""
+    W = Tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    for dtype, want in ((np.float64, np.float64), (np.int64, np.float32), (np.float16, np.float32)):
+        x = np.arange(3).astype(dtype)
+        W.zero_grad()
+        y = F.linear(x, W, activation="silu", residual=np.ones(2, np.float32))
+        y.backward(np.ones(2))
+        assert (y.dtype, W.grad.dtype) == (want, np.float32)
+        assert F.layer_norm(x, Tensor(np.ones(3, np.float32))).dtype == want
+    half = Tensor(np.arange(3, dtype=np.float16), requires_grad=True)
+    F.gelu(half).sum().backward()
+    assert half.grad.dtype == np.float16
+    np.testing.assert_allclose(F.silu_mul([1, 2], 3 * np.ones(2)).data, F.silu([1.0, 2.0]).data * 3, rtol=1e-6)
 
 
 def test_nothing_touches_numpys_global_random_state():
     before = np.random.get_state()[1].copy()  # noqa: NPY002  the point is that nobody else uses it
     F.dropout(X, 0.5)
     F.scaled_dot_product_attention(X[None], X[None], X[None], dropout_p=0.5)
+    F.bias_residual_dropout(X, p=0.5)
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_cross_entropy_of_one_row_without_a_batch_axis():
+    """Logits (C,) and one target: every reduction is the same number, with the same gradient."""
+    z = RNG.standard_normal(4)
+    for reduction in ("mean", "sum", "none"):
+        x = Tensor(z, requires_grad=True)
+        loss = F.cross_entropy(x, np.array(2), reduction=reduction)
+        loss.backward()
+        assert loss.shape == ()
+        np.testing.assert_allclose(x.grad, np.exp(z) / np.exp(z).sum() - np.eye(4)[2])
+
+
+def test_an_empty_batch():
+    """No rows: results without rows, and gradients of zeros for the parameters."""
+    parameters = [Tensor(a, requires_grad=True) for a in (*LINEAR[:2], np.ones(5))]
+    W, b, g = parameters
+    y = F.rms_norm(F.layer_norm(F.linear(np.zeros((0, 4)), W, b, "gelu", np.zeros((0, 5))), g, b), g)
+    F.bias_residual_dropout(F.silu_mul(y, y), b, y, p=0.5).sum().backward()
+    assert y.shape == (0, 5)
+    assert not any(p.grad.any() for p in parameters)
 
 
 def test_a_loss_over_nothing_is_nan_as_a_mean_and_zero_as_a_sum():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from properties.attention_laws import close
-from properties.gradcheck import SEEDS, arrays, dims, expect, shapes, sizes
+from properties.gradcheck import SEEDS, arrays, dims, expect, gradients, shapes, sizes
+from properties.table import ROWS
 
 FUNCTION_LAWS: dict[str, Callable[..., None]] = {}
 
@@ -74,6 +77,7 @@ def cross_entropy_is_a_mean_of_log_softmax(F, Tensor, draw):
     close(F.cross_entropy(z, targets, reduction="sum", **options), want[counted].sum(), "sum")
     close(F.cross_entropy(z, targets, reduction="none", **options), want * counted, "none")
     close(F.cross_entropy(z, np.eye(C)[y], reduction="none", **options), want, "one-hot targets")
+    close(F.cross_entropy(z, 2 * np.eye(C)[y], reduction="none", **options), 2 * want, "targets that sum to 2")
     close(F.cross_entropy(z, (1 - eps) * np.eye(C)[y] + eps / C), want.mean(), "smoothed targets by hand")
 
 
@@ -88,6 +92,49 @@ def dropout_is_scaled(F, Tensor, draw):
     expect(np.array_equal(y, F.dropout(x, p, generator=np.random.default_rng(seed)).data), "the same seed drops others")
     expect(np.array_equal(F.dropout(x, p, training=False).data, x), "dropout outside training")
     expect(not F.dropout(x, 1.0).data.any(), "dropout with p = 1 keeps something")
+
+
+@law
+def bias_residual_dropout_is_dropout_between_two_sums(F, Tensor, draw):
+    """residual + mask ⊙ (x + bias), with a mask of 0 and 1/(1 − p) that the generator alone decides."""
+    p, seed = draw(st.sampled_from([0.1, 0.5, 0.8])), draw(SEEDS)
+    rng = np.random.default_rng(seed)
+    x, residual, bias = rng.standard_normal((50, 40)) + 10, rng.standard_normal((50, 40)), rng.standard_normal(40)
+
+    def masked(x, *rest, **options):
+        return F.bias_residual_dropout(x, *rest, p, generator=np.random.default_rng(seed), **options).data
+
+    mask = masked(np.ones_like(x), None, None)
+    expect(set(np.unique(mask).round(9)) <= {0, round(1 / (1 - p), 9)}, "the mask is not 0 and 1/(1 − p)")
+    expect(abs((mask == 0).mean() - p) < 5 * np.sqrt(p * (1 - p) / x.size), "another fraction than p is dropped")
+    close(masked(x, Tensor(bias), residual), residual + mask * (x + bias), "not residual + mask ⊙ (x + bias)")
+    close(masked(x, Tensor(bias), residual, training=False), residual + (x + bias), "dropout outside training")
+    other = F.bias_residual_dropout(x, None, None, p, generator=np.random.default_rng(seed + 1)).data
+    expect(not np.array_equal(other == 0, mask == 0), "another seed drops the same")
+
+
+# by row of the gradient table: a namespace in which the row's function is its twin
+TWINS: dict[str, Callable[[Any], SimpleNamespace]] = {
+    "linear": lambda F: SimpleNamespace(linear=F.linear_composed),
+    "layer_norm": lambda F: SimpleNamespace(layer_norm=F.layer_norm_composed),
+    "rms_norm": lambda F: SimpleNamespace(rms_norm=F.rms_norm_composed),
+    "gelu_tanh_composed": lambda F: SimpleNamespace(gelu_tanh_composed=lambda x: F.gelu(x, approximate="tanh")),
+    "silu_mul": lambda F: SimpleNamespace(silu_mul=lambda gate, up: F.mul(F.silu(gate), up)),
+}
+
+
+def twins_agree(name: str, F: Any, Tensor: Any, draw: Any) -> None:
+    """The fused function and the formula as it reads: equal values, and equal gradients of every operand."""
+    (function, inputs), seed = draw(ROWS[name]), draw(SEEDS)
+    twin = TWINS[name](F)
+    close(function(F, *map(Tensor, inputs)), function(twin, *map(Tensor, inputs)), f"{name}: values differ")
+    pair = (gradients(function, inputs, seed, SimpleNamespace(F=one, Tensor=Tensor))[1] for one in (F, twin))
+    for i, (a, b) in enumerate(zip(*pair, strict=True)):
+        close(a, b, f"{name}: gradients of operand {i} differ")
+
+
+for _name in TWINS:
+    FUNCTION_LAWS[f"{_name.removesuffix('_composed')}_equals_composed"] = partial(twins_agree, _name)
 
 
 @law
@@ -147,8 +194,14 @@ def nan_stays_visible_in_functions(F, Tensor, draw):
         ):
             y = getattr(F, name)(x) if name.endswith("norm") else getattr(F, name)(x, dim=-1)
             expect(np.isnan(y.data[0]).all() and np.isfinite(y.data[1]).all(), f"{name} hides or spreads a NaN")
-        for name in ("relu", "gelu", "silu", "tanh", "sigmoid", "abs", "exp"):
+        for name in ("relu", "gelu", "silu", "tanh", "sigmoid", "abs", "exp", "bias_residual_dropout"):
             expect(np.array_equal(np.isnan(getattr(F, name)(x).data), np.isnan(x)), f"{name} hides or spreads a NaN")
+        ones = np.ones_like(x)
+        for y in (F.silu_mul(x, ones), F.silu_mul(ones, x), F.bias_residual_dropout(ones, None, x, p=0.0)):
+            expect(np.array_equal(np.isnan(y.data), np.isnan(x)), "silu_mul or a residual hides or spreads a NaN")
+        for activation in (None, "gelu", "gelu_tanh", "relu", "silu"):
+            y = F.linear(x, Tensor(np.ones((3, 4))), activation=activation).data
+            expect(np.isnan(y[0]).all() and np.isfinite(y[1]).all(), f"linear with {activation} hides or spreads a NaN")
         y = F.gelu(x.astype(np.float32)).data
         expect(np.array_equal(np.isnan(y), np.isnan(x)), "gelu in float32 hides or spreads a NaN")
         expect(np.isnan(F.cross_entropy(x, np.array([1, 2])).item()), "cross_entropy hides a NaN")
@@ -178,3 +231,33 @@ def paths_that_meet_add_up(F, Tensor, draw):
     expect(np.array_equal(c, kept), "backward() wrote into the cotangent it was given")
     close(x.grad, w * (5 * c + np.concatenate([[0, 0], c[:2]])), "the paths do not add up")
     close(z.grad, w * 2 * c, "what arrived at y was added to another node's cotangent")
+
+
+@law
+def gradients_add_up_in_the_optimizers_array(F, Tensor, draw):
+    """A weight's gradient goes straight into the array that an optimizer gave it, however often the weight is used."""
+    n = draw(sizes(2, 4))
+    rng = np.random.default_rng(draw(SEEDS))
+    x, y, z = rng.standard_normal((3, 5, n))
+    W = Tensor(rng.standard_normal((n, n)), requires_grad=True)
+    place = W.grad_buffer = np.full((n, n), np.nan)  # what an earlier step left behind must not count
+    by_hand = rng.standard_normal((n, n))
+
+    def loss(a, b):
+        return F.sum(F.add(F.linear(a, W), F.mul(F.linear(b, W), 2.0)))
+
+    def want(a, b):  # d/dW Σ a Wᵀ: each row is the sum of the rows of a
+        return np.broadcast_to(a.sum(0) + 2 * b.sum(0), (n, n))
+
+    loss(x, y).backward()
+    expect(W.grad is place, "the gradient is not in its place")
+    close(W.grad, want(x, y), "two uses of a weight do not add up")
+    loss(z, x).backward()
+    expect(W.grad is place, "the second gradient is not in its place")
+    close(W.grad, want(x, y) + want(z, x), "the second backward() is not added")
+    W.zero_grad()
+    loss(y, z).backward()
+    close(W.grad, want(y, z), "after zero_grad() something old is left")
+    W.grad = by_hand.copy()
+    loss(x, z).backward()
+    close(W.grad, by_hand + want(x, z), "a gradient set by hand is not added to")

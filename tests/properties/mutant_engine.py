@@ -75,14 +75,20 @@ class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def load_engine(mutant: Mutant | None = None) -> SimpleNamespace:
-    """An engine (F, Tensor) of its own, with the mutant's bug in it, or without any."""
+    """An engine (F, Tensor, no_grad) of its own, with the mutant's bug in it, or without any.
+
+    `reference()` lets its reference kernels, which are mutated too, serve it within a `with` block.
+    """
     loader = Loader(mutant)
     sys.meta_path.insert(0, loader)
     try:
         for part in PARTS:
             importlib.import_module(f"mutated_{part}")
         return SimpleNamespace(
-            F=sys.modules["mutated_minilm.functional"], Tensor=sys.modules["mutated_minilm.tensor"].Tensor
+            F=sys.modules["mutated_minilm.functional"],
+            Tensor=sys.modules["mutated_minilm.tensor"].Tensor,
+            no_grad=sys.modules["mutated_minilm.tape"].no_grad,
+            reference=functools.partial(sys.modules["mutated_minilm_kernels"].use_kernels, "reference"),
         )
     finally:
         sys.meta_path.remove(loader)

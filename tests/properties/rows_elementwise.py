@@ -58,11 +58,17 @@ def elementwise(draw, name):
     return lambda F, x: getattr(F, name)(x), [draw(arrays(shapes(empty=True), values))]
 
 
-@row("gelu")
+@row("gelu", "gelu_tanh_composed")
 def gelu(draw, name):
-    approximate = draw(st.sampled_from(["none", "tanh"]))
+    options = {"approximate": draw(st.sampled_from(["none", "tanh"]))} if name == "gelu" else {}
     x = draw(arrays(shapes(smallest_ndim=1, empty=True), lambda rng, shape: 2 * rng.standard_normal(shape)))
-    return lambda F, x: F.gelu(x, approximate=approximate), [x]
+    return lambda F, x: getattr(F, name)(x, **options), [x]
+
+
+@row("silu_mul")
+def silu_mul(draw, name):
+    shape = draw(shapes(empty=True))
+    return lambda F, gate, up: F.silu_mul(gate, up), [draw(arrays(shape)), draw(arrays(shape))]
 
 
 def reduced_axis(draw, ndim, name):

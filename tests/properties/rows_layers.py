@@ -17,10 +17,10 @@ def softmax(draw, name):
     return lambda F, x: getattr(F, name)(x, **{word: dim}), [draw(arrays(shape))]
 
 
-@row("layer_norm", "rms_norm")
+@row("layer_norm", "layer_norm_composed", "rms_norm", "rms_norm_composed")
 def norm(draw, name):
     shape = (*draw(shapes(largest_ndim=2)), draw(sizes(2, 5)))
-    parameters = draw(st.integers(0, 2 if name == "layer_norm" else 1))
+    parameters = draw(st.integers(0, 2 if name.startswith("layer_norm") else 1))
     eps = draw(st.sampled_from([1e-2, 0.5]))  # larger than in practice: a step must not cross a sharp bend
     # spread out on purpose, for the same reason: a row of almost equal values has a huge third derivative
     x = draw(arrays(shape, lambda rng, s: rng.standard_normal(s) + np.linspace(-2, 2, s[-1])))
@@ -28,13 +28,43 @@ def norm(draw, name):
     return lambda F, x, *p: getattr(F, name)(x, *p, eps=eps), [x, *gains]
 
 
-@row("linear")
+@row("linear", "linear_composed")
 def linear(draw, name):
-    n, m = draw(sizes()), draw(sizes())
-    inputs = [draw(arrays((*draw(shapes(largest_ndim=2, empty=True)), n))), draw(arrays((m, n)))]
-    if draw(st.booleans()):
-        inputs.append(draw(arrays((m,))))
-    return lambda F, *xs: F.linear(*xs), inputs
+    n, m, lead = draw(sizes()), draw(sizes()), draw(shapes(largest_ndim=2))
+    activation = draw(st.sampled_from(["relu", "gelu", "silu", None, "gelu_tanh"]))
+    bias, residual = draw(st.booleans()), draw(st.booleans())
+    values, shift = None, None
+    if activation == "relu":  # x Wᵀ is a multiple of 1/16, and the bias keeps it 1/32 away from the kink
+        bias, values, shift = True, quarters, lambda rng, shape: quarters(rng, shape) + 1 / 32
+    inputs = [draw(arrays((*lead, n), values)), draw(arrays((m, n), values))]
+    if bias:
+        inputs.append(draw(arrays((m,), shift)))
+    if residual:
+        inputs.append(draw(arrays((*lead, m))))
+
+    def function(F, x, W, *rest):
+        options = {"residual": rest[-1]} if residual else {}
+        return getattr(F, name)(x, W, rest[0] if bias else None, activation=activation, **options)
+
+    return function, inputs
+
+
+def quarters(rng, shape):
+    return rng.integers(-6, 7, shape) / 4
+
+
+@row("bias_residual_dropout")
+def bias_residual_dropout(draw, name):
+    shape = (*draw(shapes(largest_ndim=2, empty=True)), draw(sizes()))
+    p, seed, training = draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])), draw(SEEDS), draw(st.integers(0, 4)) > 0
+    bias, residual = draw(st.booleans()), draw(st.booleans())
+    inputs = [draw(arrays(s)) for s in (shape, *([shape[-1:]] if bias else []), *([shape] if residual else []))]
+
+    def function(F, x, *rest):
+        b, r = rest[0] if bias else None, rest[-1] if residual else None
+        return F.bias_residual_dropout(x, b, r, p, training, np.random.default_rng(seed))
+
+    return function, inputs
 
 
 @row("embedding")

@@ -19,8 +19,8 @@ NOT_DIFFERENTIABLE = {"argmax", "rotary_angles"}  # integers, and a table of con
 EXAMPLES = 100
 FEW = 30  # for functions of one operand, element by element
 SIMPLE = {
-    "abs", "exp", "flatten", "gelu", "log", "mse_loss", "neg", "relu", "reshape", "sigmoid", "silu", "sqrt", "squeeze", "tanh",
-    "unsqueeze",
+    "abs", "exp", "flatten", "gelu", "gelu_tanh_composed", "log", "mse_loss", "neg", "relu", "reshape", "sigmoid", "silu",
+    "sqrt", "squeeze", "tanh", "unsqueeze",
 }  # fmt: skip
 
 Case = tuple[Callable[..., Any], list[Any]]

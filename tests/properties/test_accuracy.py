@@ -1,7 +1,8 @@
 """How exact float32 is: at most twice the error of the plain formula in the same dtype, never a loose constant.
 
 The rule is FlashAttention's. The error is measured against the same formula in float64, as a root mean square: the
-largest single error of the plain formula is now and then small by luck.
+largest single error of the plain formula is now and then small by luck. Large numbers are drawn many times: with logits in the
+hundreds all of the error comes from the few rows whose two largest are close, again a matter of luck in one draw.
 """
 
 from __future__ import annotations
@@ -63,22 +64,28 @@ FORMULAS = {
 }
 
 
-def error(got, exact) -> float:
-    return float(np.sqrt(((got - exact) ** 2).mean()))
+def square_error(got, exact) -> float:
+    return float(((got - exact) ** 2).mean())
 
 
-def compare(function, plain, arrays, rng):
-    tensors = [Tensor(a, requires_grad=True) for a in arrays]
-    y = function(*tensors)
-    dy = rng.standard_normal(y.shape).astype(np.float32)
-    y.backward(dy)
-    results = [y.data, *(t.grad for t in tensors)]
-    same = plain(dy, *arrays)
-    exact = plain(dy.astype(np.float64), *(a.astype(np.float64) for a in arrays))
-    for i, (got, formula, oracle) in enumerate(zip(results, same, exact, strict=True)):
-        assert got.dtype == np.float32
-        allowed = 2 * error(formula, oracle) + 1e-9 * np.abs(oracle).max()
-        assert error(got, oracle) <= allowed, "the value" if i == 0 else f"gradient {i - 1}"
+def compare(function, plain, make_arrays, rng, draws=1):
+    """The root mean square error of value and gradients, over `draws` sets of operands, beside that of the plain formula."""
+    errors, formula_errors, tiny = 0, 0, 0
+    for _ in range(draws):
+        arrays = make_arrays()
+        tensors = [Tensor(a, requires_grad=True) for a in arrays]
+        y = function(*tensors)
+        dy = rng.standard_normal(y.shape).astype(np.float32)
+        y.backward(dy)
+        results = [y.data, *(t.grad for t in tensors)]
+        assert all(result.dtype == np.float32 for result in results)
+        exact = plain(dy.astype(np.float64), *(a.astype(np.float64) for a in arrays))
+        errors += np.array([square_error(*pair) for pair in zip(results, exact, strict=True)])
+        formula_errors += np.array([square_error(*pair) for pair in zip(plain(dy, *arrays), exact, strict=True)])
+        tiny = np.maximum(tiny, [1e-9 * np.abs(a).max() for a in exact])
+    allowed = 2 * np.sqrt(formula_errors / draws) + tiny
+    for i, ok in enumerate(np.sqrt(errors / draws) <= allowed):
+        assert ok, f"{'the value' if i == 0 else f'gradient {i - 1}'}: {np.sqrt(errors / draws)}, allowed {allowed}"
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -92,14 +99,18 @@ def compare(function, plain, arrays, rng):
 def test_float32_error(name, seed, size, offset, shape):
     plain, operands = FORMULAS[name]
     rng = np.random.default_rng(seed)
-    arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(operands)]
-    arrays[0] = arrays[0] * np.float32(size) + np.float32(offset * size)
-    compare(getattr(F, name), plain, arrays, rng)
+
+    def make_arrays():
+        arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(operands)]
+        arrays[0] = arrays[0] * np.float32(size) + np.float32(offset * size)
+        return arrays
+
+    compare(getattr(F, name), plain, make_arrays, rng, draws=16 if size > 1 else 1)
 
 
 @settings(max_examples=8)
 @given(seed=SEEDS, rows=st.sampled_from([1, 200]), width=st.sampled_from([7, 300]))
 def test_float32_error_of_linear(seed, rows, width):
     rng = np.random.default_rng(seed)
-    arrays = [rng.standard_normal(s).astype(np.float32) for s in ((3, rows, width), (40, width))]
-    compare(F.linear, plain_linear, arrays, rng)
+    shapes = (3, rows, width), (40, width)
+    compare(F.linear, plain_linear, lambda: [rng.standard_normal(s).astype(np.float32) for s in shapes], rng)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from properties.attention_laws import LAWS, close
+from properties.attention_laws import DIFFERENTIATE, LAWS, close
 from properties.gradcheck import SEEDS, gradients
 from properties.rows_layers import attention as attention_row
 from properties.table import EXAMPLES
 
-from minilm import Tensor
+from minilm import Tensor, no_grad
 from minilm import functional as F
 
 TWINS = [F.scaled_dot_product_attention, F.attention_composed]
@@ -22,6 +22,14 @@ TWINS = [F.scaled_dot_product_attention, F.attention_composed]
 @given(data=st.data())
 def test_law(name, attention, data):
     LAWS[name](F, Tensor, attention, data.draw)
+
+
+@pytest.mark.parametrize("name", sorted(set(LAWS) - DIFFERENTIATE))
+@settings(max_examples=EXAMPLES // 2)
+@given(data=st.data())
+def test_law_while_decoding(name, data):
+    """Few queries and nothing recorded: another kernel serves them."""
+    LAWS[name](F, Tensor, no_grad()(F.scaled_dot_product_attention), data.draw)
 
 
 @settings(max_examples=EXAMPLES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import properties.rows_elementwise
+import properties.rows_layers  # noqa: F401  each import fills the table, from which laws draw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

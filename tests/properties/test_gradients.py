@@ -59,7 +59,23 @@ def test_float32_stays_float32(name, data):
 
 
 @pytest.mark.parametrize(
-    "name", ["softmax", "log_softmax", "layer_norm", "rms_norm", "linear", "gelu", "logsumexp", "var"]
+    "name",
+    [
+        "softmax",
+        "log_softmax",
+        "layer_norm",
+        "rms_norm",
+        "linear",
+        "gelu",
+        "logsumexp",
+        "var",
+        "silu_mul",
+        "bias_residual_dropout",
+        "linear_composed",
+        "layer_norm_composed",
+        "rms_norm_composed",
+        "gelu_tanh_composed",
+    ],
 )
 @settings(max_examples=10)
 @given(data=st.data())

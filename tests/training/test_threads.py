@@ -5,6 +5,7 @@ from threadpoolctl import threadpool_info
 
 from minilm.models import GPTConfig
 from minilm.training.threads import VARIABLES, limited_threads, thread_limit
+from minilm_kernels import use_kernels
 
 
 @pytest.fixture(autouse=True)
@@ -13,6 +14,13 @@ def _nothing_set(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+def test_the_blas_has_one_thread_beside_the_kernels_own():
+    pytest.importorskip("numba")
+    with use_kernels("numba"):
+        assert thread_limit(GPTConfig.gpt2(), 1) == 1
+
+
+@use_kernels("reference")
 def test_one_thread_for_a_small_model_and_all_for_a_large_one():
     assert thread_limit(GPTConfig.nanogpt_char(), 12) == 1
     assert thread_limit(GPTConfig.nanogpt_char_big(), 12) is None

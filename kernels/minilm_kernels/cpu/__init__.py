@@ -11,10 +11,11 @@ import importlib
 from typing import Any
 
 HOMES = {
-    "attention": ("attention", "attention_decode"),
-    "attention_backward": ("attention_backward",),
-    "linear": ("linear", "linear_backward"),
-    "matmul": ("matmul",),
+    "attention_forward": ("attention",),
+    "attention_gradient": ("attention_backward",),
+    "attention_decoding": ("attention_decode",),
+    "gemm_linear": ("linear", "linear_backward"),
+    "gemm_product": ("matmul",),
     "norms": ("layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"),
     "activations": ("gelu", "gelu_backward", "silu_mul", "silu_mul_backward"),
     "loss": ("softmax_cross_entropy", "softmax_cross_entropy_backward"),

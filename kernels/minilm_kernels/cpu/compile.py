@@ -13,14 +13,14 @@ import functools
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 import numba
 from numba import config, njit
-from numba.core import caching
+from numba.core import caching, event
 
 from minilm_kernels.cpu.target import TARGET
 
@@ -93,6 +93,25 @@ def kernel(function: Callable) -> Any:
         with contextlib.suppress(RuntimeError):  # no folder that can be written to
             compiled._cache = _Cache(function)
     return compiled
+
+
+class _Announcer(event.Listener):
+    def __init__(self, say: Callable[[str], None]):
+        self.say = say
+
+    def on_start(self, started: Any) -> None:
+        if any(started.data["dispatcher"] is compiled for compiled in KERNELS):
+            self.say(started.data["dispatcher"].__name__)
+
+    def on_end(self, ended: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def announced(say: Callable[[str], None]) -> Iterator[None]:
+    """Within this block say(name) is called whenever a kernel is compiled, not when it is read from the cache."""
+    with event.install_listener("numba:compile", _Announcer(say)):
+        yield
 
 
 def part(function: Callable) -> Any:

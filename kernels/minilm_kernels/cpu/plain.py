@@ -31,7 +31,8 @@ class Pointer:
     def view(self, n: int, start: int = 0) -> np.ndarray:
         """n elements as an array over this memory."""
         size = self.dtype.itemsize
-        return np.frombuffer((ctypes.c_char * (n * size)).from_address(self.address + int(start) * size), self.dtype)
+        memory: Any = (ctypes.c_char * (n * size)).from_address(self.address + int(start) * size)
+        return np.frombuffer(memory, self.dtype)
 
     def __getitem__(self, i: int) -> Any:
         return self.view(1, i)[0]
@@ -85,11 +86,11 @@ def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def maximum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.where(~(a <= b), a, b)
+    return np.where(~(a < b), a, b)
 
 
 def minimum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.where(~(a >= b), a, b)
+    return np.where(~(a > b), a, b)
 
 
 def where_less(a: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -117,3 +118,21 @@ def reduce_add(a: np.ndarray) -> Any:
 
 def reduce_max(a: np.ndarray) -> Any:
     return np.fmax.reduce(a)
+
+
+def exp2(v: np.ndarray) -> np.ndarray:
+    return np.where(v <= (-127 if v.dtype == np.float32 else -1023), v.dtype.type(0), np.exp2(v))
+
+
+def strided(p: Pointer, rows: int, columns: int, row: int, column: int) -> np.ndarray:
+    """The matrix at p with these strides, in elements, as an array over the same memory."""
+    size = p.dtype.itemsize
+    if rows <= 0 or columns <= 0:
+        return np.zeros((max(rows, 0), max(columns, 0)), p.dtype)
+    flat = p.view((rows - 1) * row + (columns - 1) * column + 1)
+    return np.lib.stride_tricks.as_strided(flat, (rows, columns), (row * size, column * size))
+
+
+def transpose_block(source: Pointer, source_row: int, target: Pointer, target_row: int, factor: Any) -> None:
+    n = lanes(source)
+    strided(target, n, n, target_row, 1)[:] = strided(source, n, n, source_row, 1).T * factor

@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minilm_kernels.cpu.plain import Pointer as PlainPointer
+from minilm_kernels.cpu import plain
 from minilm_kernels.cpu.target import lanes_of
 from minilm_kernels.cpu.vector import I32, I64, multiply_add, scalar, splat_value, vector_pointer
 
@@ -108,17 +107,17 @@ def make_product(rows: int, vectors: int, start: str = "zero") -> Any:
             width = [ir.Constant(I64, v * vector.count) for v in range(vectors)]
             lines = [builder.gep(c, [builder.mul(c_row, ir.Constant(I64, m))]) for m in range(rows)]
             places = [vector_pointer(builder, builder.gep(line, [w]), vector) for line in lines for w in width]
-            if start == "zero":
-                first = [ir.Constant(vector, None)] * len(places)
-            else:
-                first = [builder.load(place, align=align) for place in places]
+            zeros = [ir.Constant(vector, None)] * len(places)
+            total = accumulate(builder, rows, vectors, vector, a, a_row, a_column, b, b_row, K, zeros)
+            # what C holds is added at the end: a sum over many calls then has a rounding per call, not per k
+            if start == "add":
+                total = [builder.fadd(builder.load(place, align=align), x) for x, place in zip(total, places)]
             if start == "scale":
                 factors = [vector_pointer(builder, builder.gep(factor, [w]), vector) for w in width]
                 scales = [builder.load(place, align=align) for place in factors]
-                first = [builder.fmul(value, scales[i % vectors]) for i, value in enumerate(first)]
-            for value, place in zip(
-                accumulate(builder, rows, vectors, vector, a, a_row, a_column, b, b_row, K, first), places
-            ):
+                before = [builder.load(place, align=align) for place in places]
+                total = [multiply_add(builder, y, scales[i % vectors], total[i]) for i, y in enumerate(before)]
+            for value, place in zip(total, places):
                 builder.store(value, place, align=align)
 
         def generate(context, builder, sig, args):
@@ -136,21 +135,12 @@ def make_product(rows: int, vectors: int, start: str = "zero") -> Any:
 
     def plain_product(a, a_row, a_column, b, b_row, c, c_row, K, factor):
         width = vectors * lanes_of(a.dtype.itemsize)
-        A = strided(a, rows, K, a_row, a_column)
-        C = strided(c, rows, width, c_row, 1)
+        A = plain.strided(a, rows, K, a_row, a_column)
+        C = plain.strided(c, rows, width, c_row, 1)
         before = 0 if start == "zero" else C if start == "add" else C * factor.view(width)
-        C[:] = before + A @ strided(b, K, width, b_row, 1)
+        C[:] = before + A @ plain.strided(b, K, width, b_row, 1)
 
     return plain_product
-
-
-def strided(p: PlainPointer, rows: int, columns: int, row: int, column: int) -> np.ndarray:
-    """Without a compiler: the matrix at p with these strides as an array."""
-    size = p.dtype.itemsize
-    if rows <= 0 or columns <= 0:
-        return np.zeros((max(rows, 0), max(columns, 0)), p.dtype)
-    flat = p.view((rows - 1) * row + (columns - 1) * column + 1)
-    return np.lib.stride_tricks.as_strided(flat, (rows, columns), (row * size, column * size))
 
 
 # --- transposed copies ------------------------------------------------------------------------------------------------
@@ -202,7 +192,4 @@ def transpose_block(typingctx, source, source_row, target, target_row, factor):
 
 
 if config.DISABLE_JIT:
-
-    def transpose_block(source, source_row, target, target_row, factor):
-        n = lanes_of(source.dtype.itemsize)
-        strided(target, n, n, target_row, 1)[:] = strided(source, n, n, source_row, 1).T * factor
+    transpose_block = plain.transpose_block

@@ -340,8 +340,8 @@ def _comparing(name: str, comparison: str, text: str) -> Any:
     return intrinsic(function)
 
 
-maximum = _comparing("maximum", ">", "The larger in each lane; a where a is NaN (and b where only b is).")
-minimum = _comparing("minimum", "<", "The smaller in each lane; a where a is NaN (and b where only b is).")
+maximum = _comparing("maximum", ">=", "The larger in each lane; a where either is NaN. One instruction on x86.")
+minimum = _comparing("minimum", "<=", "The smaller in each lane; a where either is NaN. One instruction on x86.")
 
 
 @intrinsic
@@ -410,4 +410,4 @@ def reduce_max(typingctx, a):
 
 
 if config.DISABLE_JIT:
-    from minilm_kernels.cpu.plain import *  # noqa: F403
+    from minilm_kernels.cpu.plain import *  # type: ignore[assignment]  # noqa: F403

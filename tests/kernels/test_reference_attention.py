@@ -1,17 +1,12 @@
-"""The specification of the kernels: arrays in, arrays out, in the dtype of the inputs; nothing of minilm."""
+"""The reference's attention: against einsum and central differences; dtypes, empty arrays, dropout, and inputs left alone."""
 
 from __future__ import annotations
-
-import inspect
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import minilm_kernels
-from minilm_kernels import array_namespace, reference
+from minilm_kernels import reference
+from minilm_kernels.random import dropout_mask
 
 
 def inputs(generator, dtype=np.float64, B=2, H=4, H_kv=2, Tq=3, Tk=5, D=4, Dv=3):
@@ -83,25 +78,48 @@ def test_grouped_puts_the_heads_that_share_a_key_together():
     assert reference.grouped(a, 2)[0, :, :, 0, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_array_namespace():
-    assert array_namespace(np.zeros(1)) is np
-    assert array_namespace(np.float32(1)) is np
-    assert array_namespace([1]) is np
+@pytest.mark.parametrize("bias_shape", [(3, 5), (1, 4, 1, 5), (2, 1, 3, 1)])
+def test_a_bool_bias_says_what_is_seen(generator, bias_shape):
+    Q, K, V = inputs(generator)
+    seen = generator.random(bias_shape) < 0.6
+    O, residuals = reference.attention(Q, K, V, bias=seen)
+    additive = np.where(seen, 0, -np.inf)
+    want, others = reference.attention(Q, K, V, bias=additive)
+    np.testing.assert_array_equal(O, want)
+    *gradients, dbias = reference.attention_backward(np.ones_like(O), residuals)
+    assert dbias is None
+    for got, exact in zip(gradients, reference.attention_backward(np.ones_like(O), others)):
+        np.testing.assert_array_equal(got, exact)
 
 
-def test_every_kernel_is_specified():
-    """Signature and docstring are the specification that faster kernels repeat."""
-    for name in ("attention", "attention_backward"):
-        function = getattr(reference, name)
-        assert function.__doc__
-        assert all(p.annotation is not inspect.Parameter.empty for p in inspect.signature(function).parameters.values())
+def test_gradients_by_central_differences(generator):
+    Q, K, V = inputs(generator)
+    bias, padding = generator.standard_normal((4, 3, 5)), np.array([[1, 1, 1, 0, 1], [0, 1, 1, 1, 1]], bool)
+    options = {"causal": True, "key_padding_mask": padding, "scale": 0.7, "dropout": 0.3, "seed": 5}
+    O, residuals = reference.attention(Q, K, V, bias=bias, **options)
+    dO = generator.standard_normal(O.shape)
+    arrays = [Q, K, V, bias]
+    for array, gradient in zip(arrays, reference.attention_backward(dO, residuals)):
+        for i in np.ndindex(*array.shape):
+            sides = []
+            for h in (1e-6, -1e-6):
+                array[i] += h
+                sides.append(np.vdot(dO, reference.attention(*arrays[:3], bias=bias, **options)[0]))
+                array[i] -= h
+            assert abs(gradient[i] - (sides[0] - sides[1]) / 2e-6) < 1e-7
 
 
-def test_kernels_know_nothing_of_minilm_and_need_numpy_only():
-    folder = Path(minilm_kernels.__file__).parent
-    program = "import sys, minilm_kernels.reference; print(*{m.partition('.')[0] for m in sys.modules})"
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder.parent, capture_output=True, text=True, check=True
-    ).stdout.split()  # fmt: skip
-    assert not {"minilm", "numba", "cupy", "torch", "scipy"} & set(loaded)
-    assert not (folder.parent / "__init__.py").exists(), "a package called `kernels` would shadow Hugging Face's"
+def test_dropout_is_the_mask_of_the_generator(generator):
+    """Rows are (b·H + h)·Tq + i, columns are keys."""
+    Q, K, V = inputs(generator)
+    keep = reference.attention(Q, K, V, dropout=0.4, seed=12)[1].keep
+    np.testing.assert_array_equal(keep.reshape(24, 5), dropout_mask(Q, (24, 5), 0.4, 12))
+
+
+def test_decoding_is_the_end_of_a_causal_call(generator):
+    Q, K, V = inputs(generator, Tq=5)
+    whole = reference.attention(Q, K, V, causal=True)[0]
+    np.testing.assert_allclose(reference.attention_decode(Q[:, :, 3:], K, V), whole[:, :, 3:], atol=1e-15)
+    np.testing.assert_allclose(
+        reference.attention_decode(Q[:, :, :1], K[:, :, :1], V[:, :, :1]), whole[:, :, :1], atol=1e-15
+    )

@@ -1,0 +1,230 @@
+"""Attention backward by recomputation: what the forward pass keeps is O(T), and every tile of weights is made again.
+
+A task takes the keys and values of one head (or a chunk of them) and all queries that use them, so that dK and dV have one
+writer. Some tiles of queries wait in the processor's second cache while the keys go by, a tile at a time:
+
+    dV += Wᵀ dO,   dK += dSᵀ Q,   dQ += dS K
+
+Where there are few heads the keys are cut into chunks, by the shapes alone. Then dQ has a part from each chunk, and the parts
+are added in order afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minilm_kernels.cpu import pool as threads
+from minilm_kernels.cpu.attention_bias import bias_gradient
+from minilm_kernels.cpu.attention_call import (
+    KEYS,
+    PER_ROW,
+    ROW_BYTES,
+    VECTORS,
+    AttentionResiduals,
+    address_of,
+    call_of,
+    empty_heads,
+    heads_are_inside,
+    pointer_at,
+    rows_of,
+)  # fmt: skip
+from minilm_kernels.cpu.attention_scores import (
+    columns_of,
+    describe_gradients,
+    prepare_queries,
+    weights_block,
+    whole_blocks,
+)  # fmt: skip
+from minilm_kernels.cpu.attention_tiles import (
+    add_product,
+    all_padded,
+    fill,
+    keys_seen,
+    stage_addends,
+    tile_pointer,
+    transpose,
+)
+from minilm_kernels.cpu.compile import kernel, part
+from minilm_kernels.cpu.pool import parallel_for
+from minilm_kernels.cpu.vector import lanes, load, load_first, pointer, store, store_first
+
+TASKS = 16  # as many tasks as there should be: fewer heads are cut into chunks of keys
+SMALLEST_CHUNK = 256  # keys
+MOST_CHUNKS = 8  # each but the first keeps a dQ of its own until all are done
+CACHE_BYTES = 320 << 10  # for the tiles of queries that wait
+
+Array = Any
+
+
+def attention_backward(grad_output: Array, residuals: AttentionResiduals) -> tuple[Array, Array, Array, Array | None]:
+    """The cotangents of query, key, value and bias (None without a bias of floats), as reference.attention_backward.
+
+    Each lies in memory like its input: with the heads of a position next to each other, or not.
+    """
+    numbers, floats, query, key, value, _, _, _, bias, _ = residuals
+    dtype, size = query.dtype, query.itemsize
+    (B, H, Tq, D), H_kv, Tk, Dv = query.shape, key.shape[1], key.shape[2], value.shape[3]
+    grad_output = rows_of(grad_output)
+    grads = [empty_heads(a.shape, heads_are_inside(a), dtype) for a in (query, key, value)]
+    chunks = max(1, min(-(-TASKS // max(1, B * H_kv)), Tk // SMALLEST_CHUNK, MOST_CHUNKS))
+    chunk = max(KEYS, -(-Tk // (chunks * KEYS)) * KEYS)
+    chunks = max(1, -(-Tk // chunk))
+    partial = np.empty((chunks - 1, B, H, Tq, D), dtype)
+    tile_bytes = size * tile_elements(D, Dv, size)
+    tiles = max(1, min(8, CACHE_BYTES // tile_bytes, -(-Tq * size // ROW_BYTES)))
+    g = describe_gradients([grad_output, *grads], chunk, tiles)
+    memory = threads.scratch(tiles * tile_bytes + size * key_elements(D, Dv, size))
+    backward(threads.start(), memory, numbers, floats, g, partial, B * H_kv * chunks)
+    grad_bias = None
+    if bias is not None and bias.dtype != bool:
+        grad_bias = bias_gradient(numbers, floats, g, bias, query, value)
+    return (*grads, grad_bias)
+
+
+def tile_elements(D: int, Dv: int, itemsize: int) -> int:
+    """Scratch memory of a tile of queries: Q, dO, dQ (or O, before dQ is needed) turned, Q and dO as rows, m and δ."""
+    queries = ROW_BYTES // itemsize
+    return queries * (D + max(D, Dv) + Dv + whole_blocks(D, itemsize) + whole_blocks(Dv, itemsize) + 2)
+
+
+def key_elements(D: int, Dv: int, itemsize: int) -> int:
+    """Scratch memory of a tile of keys: W, dS, dK, dV, the addends and a turned block of them."""
+    queries = ROW_BYTES // itemsize
+    return KEYS * (3 * queries + whole_blocks(D, itemsize) + whole_blocks(Dv, itemsize)) + queries * queries
+
+
+@kernel
+def backward(pool, memory, numbers, floats, g, partial, count):
+    """Run the tasks: one per chunk of keys, batch and key head; then add up the parts of dQ."""
+    c = call_of(numbers, floats)
+    parts = pointer(partial)
+    parallel_for(pool, count, gradient_task, (address_of(pointer(memory)), memory.shape[1], c, g, parts))
+    if partial.shape[0] > 0:
+        tiles = (c.Tq + KEYS - 1) // KEYS
+        parallel_for(pool, c.B * c.H * tiles, add_parts_task, (c, g, partial.shape[0], parts))
+
+
+@part
+def gradient_task(worker, i, memory, memory_row, c, g, partial):
+    """dK and dV of a chunk of keys, and its part of dQ."""
+    heads = c.B * c.H_kv
+    chunk, b, kv = (
+        i // heads,
+        i % heads // c.H_kv,
+        i % c.H_kv,
+    )  # with a causal mask the first keys have the most queries
+    start = chunk * g.chunk
+    stop = min(c.Tk, start + g.chunk)
+    queries = lanes(partial) * PER_ROW
+    dK = tile_pointer(pointer_at(g.key, partial), b, g.key_batch, kv, g.key_head, 0, g.key_row)
+    dV = tile_pointer(pointer_at(g.value, partial), b, g.value_batch, kv, g.value_head, 0, g.value_row)
+    for j in range(start, stop):
+        fill(dK + j * g.key_row, c.D, 0.0)
+        fill(dV + j * g.value_row, c.Dv, 0.0)
+    base = pointer_at(memory + worker * memory_row, partial)
+    group = c.H // c.H_kv
+    for h in range(kv * group, (kv + 1) * group):
+        for first in range(0, c.Tq, g.tiles * queries):
+            tiles = min(g.tiles, (c.Tq - first + queries - 1) // queries)
+            queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV, partial)
+
+
+@part
+def queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV, partial):
+    """Some tiles of queries against a chunk of keys: adds to dK and dV, writes the part of dQ."""
+    queries = lanes(base) * PER_ROW
+    block = VECTORS * lanes(base)
+    wide, wide_v = columns_of(base, c.D), columns_of(base, c.Dv)
+    room = c.D + max(c.D, c.Dv)  # rows of Q and of dQ, or first O
+    size = queries * (room + c.Dv + wide + wide_v + 2)
+    S = base + g.tiles * size  # (KEYS, queries), as dS
+    dS = S + KEYS * queries
+    staged = dS + KEYS * queries  # (queries, KEYS)
+    tile_dK = staged + KEYS * queries  # (KEYS, wide)
+    tile_dV = tile_dK + KEYS * wide
+    turned = tile_dV + KEYS * wide_v
+    for t in range(tiles):
+        Q = base + t * size
+        dQ, dO, rows_Q = Q + c.D * queries, Q + room * queries, Q + (room + c.Dv) * queries
+        rows_dO = rows_Q + queries * wide
+        m = rows_dO + queries * wide_v
+        n = min(queries, c.Tq - first - t * queries)
+        prepare_queries(c, g, b, h, first + t * queries, n, Q, dO, rows_Q, rows_dO, m, m + queries, dQ)
+        fill(dQ, c.D * queries, 0.0)
+
+    stop = min(stop, keys_seen(c, min(c.Tq, first + tiles * queries) - 1))
+    for key in range(start, stop, KEYS):
+        keys = min(KEYS, stop - key)
+        if all_padded(c, b, key, keys):
+            continue
+        K = tile_pointer(pointer_at(c.key, base), b, c.key_batch, kv, c.key_head, key, c.key_row)
+        V = tile_pointer(pointer_at(c.value, base), b, c.value_batch, kv, c.value_head, key, c.value_row)
+        fill(tile_dK, keys * wide, 0.0)
+        fill(tile_dV, keys * wide_v, 0.0)
+        for t in range(tiles):
+            query = first + t * queries
+            n = min(queries, c.Tq - query)
+            seen = min(keys, keys_seen(c, query + n - 1) - key)
+            if seen <= 0:
+                continue
+            Q = base + t * size
+            dQ, dO, rows_Q = Q + c.D * queries, Q + room * queries, Q + (room + c.Dv) * queries
+            rows_dO = rows_Q + queries * wide
+            m = rows_dO + queries * wide_v
+            delta = m + queries
+            if c.bias != 0 or c.mask != 0:
+                stage_addends(c, b, h, query, n, key, keys, staged)
+            for x in range(0, n, block):
+                part_seen = max(0, min(seen, keys_seen(c, query + x + block - 1) - key))
+                weights_block(
+                    c, b, h, key, part_seen, K, V, query + x, Q + x, dO + x, m + x, delta + x, S + x, dS + x,
+                    staged + x * KEYS, turned,
+                )  # fmt: skip
+                for j in range(part_seen, seen):
+                    fill(S + (j * queries + x), block, 0.0)
+                    fill(dS + (j * queries + x), block, 0.0)
+                add_product(K, 1, c.key_row, dS + x, queries, dQ + x, queries, c.D, part_seen, dS)
+            for x in range(0, wide_v, block):
+                add_product(S, queries, 1, rows_dO + x, wide_v, tile_dV + x, wide_v, seen, n, dS)
+            for x in range(0, wide, block):
+                add_product(dS, queries, 1, rows_Q + x, wide, tile_dK + x, wide, seen, n, dS)
+        add_rows(tile_dK, wide, keys, c.D, dK + key * g.key_row, g.key_row)
+        add_rows(tile_dV, wide_v, keys, c.Dv, dV + key * g.value_row, g.value_row)
+
+    for t in range(tiles):
+        query = first + t * queries
+        n = min(queries, c.Tq - query)
+        dQ = base + (t * size + c.D * queries)
+        if chunk == 0:
+            at = tile_pointer(pointer_at(g.query, base), b, g.query_batch, h, g.query_head, query, g.query_row)
+            transpose(dQ, queries, c.D, n, at, g.query_row, c.scale)
+        else:
+            row = (((chunk - 1) * c.B + b) * c.H + h) * c.Tq + query
+            transpose(dQ, queries, c.D, n, partial + row * c.D, c.D, c.scale)
+
+
+@part
+def add_rows(source, source_row, rows, columns, target, target_row):
+    """target += source."""
+    width = lanes(source)
+    for r in range(rows):
+        x, y = source + r * source_row, target + r * target_row
+        for i in range(0, columns // width * width, width):
+            store(y + i, load(y + i) + load(x + i))
+        i = columns // width * width
+        if i < columns:
+            store_first(y + i, load_first(y + i, columns - i) + load_first(x + i, columns - i), columns - i)
+
+
+@part
+def add_parts_task(worker, i, c, g, parts, partial):
+    """Add the parts of dQ from the later chunks of keys to that of the first, in their order."""
+    tiles = (c.Tq + KEYS - 1) // KEYS
+    b, h, first = i // tiles // c.H, i // tiles % c.H, i % tiles * KEYS
+    n = min(KEYS, c.Tq - first)
+    at = tile_pointer(pointer_at(g.query, partial), b, g.query_batch, h, g.query_head, first, g.query_row)
+    for p in range(parts):
+        row = ((p * c.B + b) * c.H + h) * c.Tq + first
+        add_rows(partial + row * c.D, c.D, n, c.D, at, g.query_row)

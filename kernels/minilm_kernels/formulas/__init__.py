@@ -1,0 +1,1 @@
+"""The formulas of minilm_kernels.reference, by subject. Attention stands in reference.py itself."""
