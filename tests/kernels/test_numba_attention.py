@@ -172,12 +172,13 @@ def test_bits_do_not_depend_on_the_number_of_threads(generator, options):
 
 
 def test_few_heads_are_cut_into_chunks_of_keys(generator, monkeypatch):
-    arrays = inputs(generator, 200, 1100, 16, H=2, H_kv=1)
-    parts = []
+    arrays = inputs(generator, 600, 1100, 16, H=2, H_kv=1)
+    counts = []
     backward = attention_gradient.backward
-    monkeypatch.setattr(attention_gradient, "backward", lambda *a: (parts.append(a[5].shape), backward(*a)))
-    assert_as_good_as_the_formula(arrays, causal=True)
-    assert parts == [(3, 1, 2, 200, 16)]  # four chunks of keys, the first of which writes dQ itself
+    monkeypatch.setattr(attention_gradient, "backward", lambda *a: (counts.append((a[-2].size, a[-1])), backward(*a)))
+    for options in ({}, {"causal": True}, {"key_padding_mask": np.arange(1100)[None] < 300}):
+        assert_as_good_as_the_formula(arrays, **options)
+        assert counts.pop() == (4 * 2, 4)  # four chunks of keys, the later ones add to dQ in turn
 
 
 def test_nothing_of_the_size_of_the_scores_is_allocated(generator):
@@ -273,9 +274,7 @@ def run_these_tests(environment, tests):
 
 def test_without_a_compiler():
     """The same source as ordinary Python."""
-    run_these_tests(
-        {"NUMBA_DISABLE_JIT": "1"}, "(edges and (31-65 or 33-63)) or nothing_to_do or (options and mask)"
-    )
+    run_these_tests({"NUMBA_DISABLE_JIT": "1"}, "(edges and (31-65 or 33-63)) or nothing_to_do or (options and mask)")
 
 
 @pytest.mark.slow

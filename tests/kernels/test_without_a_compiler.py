@@ -35,7 +35,7 @@ def run(name, args, options):
         y, residuals = result
         gradients = getattr(kernels, name + "_backward")(np.cos(np.arange(y.size)).reshape(y.shape).astype(dtype), residuals)
         return flat(y) + flat(gradients)
-    return flat(result) + [a for arg in args for a in (arg if isinstance(arg, list) else [arg])]
+    return flat(result) + [a for arg in args for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, np.ndarray)]
 
 q, k, v = draw(1, 4, 5, 9), draw(1, 2, 19, 9), draw(1, 2, 19, 6)
 x, w, b = draw(7, 21), draw(13, 21), draw(13)

@@ -5,8 +5,9 @@ writer. Some tiles of queries wait in the processor's second cache while the key
 
     dV += Wᵀ dO,   dK += dSᵀ Q,   dQ += dS K
 
-Where there are few heads the keys are cut into chunks, by the shapes alone. Then dQ has a part from each chunk, and the parts
-are added in order afterwards.
+Where there are few heads the keys are cut into chunks, by the shapes alone. Then dQ has a part from each chunk; a chunk adds
+its part as soon as the chunk before it has, so that the order, and with it every bit, is always the same. Nobody waits in vain:
+tasks are handed out in the order of their numbers, so the chunk before is done or at work.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import config
 
 from minilm_kernels.cpu import pool as threads
 from minilm_kernels.cpu.attention_bias import bias_gradient
@@ -47,12 +49,11 @@ from minilm_kernels.cpu.attention_tiles import (
     transpose,
 )
 from minilm_kernels.cpu.compile import kernel, part
-from minilm_kernels.cpu.pool import parallel_for
+from minilm_kernels.cpu.pool import PAUSES, atomic_get, atomic_swap, give_way, parallel_for, pause
 from minilm_kernels.cpu.vector import lanes, load, load_first, pointer, store, store_first
 
 TASKS = 16  # as many tasks as there should be: fewer heads are cut into chunks of keys
 SMALLEST_CHUNK = 256  # keys
-MOST_CHUNKS = 8  # each but the first keeps a dQ of its own until all are done
 CACHE_BYTES = 320 << 10  # for the tiles of queries that wait
 
 Array = Any
@@ -68,15 +69,15 @@ def attention_backward(grad_output: Array, residuals: AttentionResiduals) -> tup
     (B, H, Tq, D), H_kv, Tk, Dv = query.shape, key.shape[1], key.shape[2], value.shape[3]
     grad_output = rows_of(grad_output)
     grads = [empty_heads(a.shape, heads_are_inside(a), dtype) for a in (query, key, value)]
-    chunks = max(1, min(-(-TASKS // max(1, B * H_kv)), Tk // SMALLEST_CHUNK, MOST_CHUNKS))
+    chunks = max(1, min(-(-TASKS // max(1, B * H_kv)), Tk // SMALLEST_CHUNK))
     chunk = max(KEYS, -(-Tk // (chunks * KEYS)) * KEYS)
     chunks = max(1, -(-Tk // chunk))
-    partial = np.empty((chunks - 1, B, H, Tq, D), dtype)
+    done = np.zeros(chunks * B * H, np.int64)
     tile_bytes = size * tile_elements(D, Dv, size)
     tiles = max(1, min(8, CACHE_BYTES // tile_bytes, -(-Tq * size // ROW_BYTES)))
     g = describe_gradients([grad_output, *grads], chunk, tiles)
     memory = threads.scratch(tiles * tile_bytes + size * key_elements(D, Dv, size))
-    backward(threads.start(), memory, numbers, floats, g, partial, B * H_kv * chunks)
+    backward(threads.start(), memory, numbers, floats, g, np.empty(0, dtype), done, B * H_kv * chunks)
     grad_bias = None
     if bias is not None and bias.dtype != bool:
         grad_bias = bias_gradient(numbers, floats, g, bias, query, value)
@@ -96,45 +97,47 @@ def key_elements(D: int, Dv: int, itemsize: int) -> int:
 
 
 @kernel
-def backward(pool, memory, numbers, floats, g, partial, count):
-    """Run the tasks: one per chunk of keys, batch and key head; then add up the parts of dQ."""
+def backward(pool, memory, numbers, floats, g, like, done, count):
+    """Run the tasks: one per chunk of keys, batch and key head.
+
+    like: an array of the dtype; done: (chunks, B, H), how many queries of a head a chunk has added its part of dQ to.
+    """
     c = call_of(numbers, floats)
-    parts = pointer(partial)
-    parallel_for(pool, count, gradient_task, (address_of(pointer(memory)), memory.shape[1], c, g, parts))
-    if partial.shape[0] > 0:
-        tiles = (c.Tq + KEYS - 1) // KEYS
-        parallel_for(pool, c.B * c.H * tiles, add_parts_task, (c, g, partial.shape[0], parts))
+    memory_row = memory.shape[1]
+    parallel_for(pool, count, gradient_task, (address_of(pointer(memory)), memory_row, c, g, pointer(like), done))
 
 
 @part
-def gradient_task(worker, i, memory, memory_row, c, g, partial):
+def gradient_task(worker, i, memory, memory_row, c, g, like, done):
     """dK and dV of a chunk of keys, and its part of dQ."""
     heads = c.B * c.H_kv
-    chunk, b, kv = (
-        i // heads,
-        i % heads // c.H_kv,
-        i % c.H_kv,
-    )  # with a causal mask the first keys have the most queries
+    # with a causal mask the first keys have the most queries: all heads' first chunks come first
+    chunk, b, kv = i // heads, i % heads // c.H_kv, i % c.H_kv
     start = chunk * g.chunk
     stop = min(c.Tk, start + g.chunk)
-    queries = lanes(partial) * PER_ROW
-    dK = tile_pointer(pointer_at(g.key, partial), b, g.key_batch, kv, g.key_head, 0, g.key_row)
-    dV = tile_pointer(pointer_at(g.value, partial), b, g.value_batch, kv, g.value_head, 0, g.value_row)
+    queries = lanes(like) * PER_ROW
+    dK = tile_pointer(pointer_at(g.key, like), b, g.key_batch, kv, g.key_head, 0, g.key_row)
+    dV = tile_pointer(pointer_at(g.value, like), b, g.value_batch, kv, g.value_head, 0, g.value_row)
     for j in range(start, stop):
         fill(dK + j * g.key_row, c.D, 0.0)
         fill(dV + j * g.value_row, c.Dv, 0.0)
-    base = pointer_at(memory + worker * memory_row, partial)
+    base = pointer_at(memory + worker * memory_row, like)
     group = c.H // c.H_kv
     for h in range(kv * group, (kv + 1) * group):
         for first in range(0, c.Tq, g.tiles * queries):
             tiles = min(g.tiles, (c.Tq - first + queries - 1) // queries)
-            queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV, partial)
+            queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV, done)
 
 
 @part
-def queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV, partial):
-    """Some tiles of queries against a chunk of keys: adds to dK and dV, writes the part of dQ."""
+def queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV, done):
+    """Some tiles of queries against a chunk of keys: adds to dK, dV and dQ; the first chunk writes dQ."""
     queries = lanes(base) * PER_ROW
+    stop = min(stop, keys_seen(c, min(c.Tq, first + tiles * queries) - 1))
+    turn = (chunk * c.B + b) * c.H + h
+    if chunk > 0 and stop <= start:
+        finish_turn(done, turn, first + tiles * queries)
+        return
     block = VECTORS * lanes(base)
     wide, wide_v = columns_of(base, c.D), columns_of(base, c.Dv)
     room = c.D + max(c.D, c.Dv)  # rows of Q and of dQ, or first O
@@ -154,7 +157,6 @@ def queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV,
         prepare_queries(c, g, b, h, first + t * queries, n, Q, dO, rows_Q, rows_dO, m, m + queries, dQ)
         fill(dQ, c.D * queries, 0.0)
 
-    stop = min(stop, keys_seen(c, min(c.Tq, first + tiles * queries) - 1))
     for key in range(start, stop, KEYS):
         keys = min(KEYS, stop - key)
         if all_padded(c, b, key, keys):
@@ -193,16 +195,37 @@ def queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV,
         add_rows(tile_dK, wide, keys, c.D, dK + key * g.key_row, g.key_row)
         add_rows(tile_dV, wide_v, keys, c.Dv, dV + key * g.value_row, g.value_row)
 
+    if chunk > 0:
+        await_turn(done, turn - c.B * c.H, first)
     for t in range(tiles):
         query = first + t * queries
         n = min(queries, c.Tq - query)
         dQ = base + (t * size + c.D * queries)
+        at = tile_pointer(pointer_at(g.query, base), b, g.query_batch, h, g.query_head, query, g.query_row)
         if chunk == 0:
-            at = tile_pointer(pointer_at(g.query, base), b, g.query_batch, h, g.query_head, query, g.query_row)
             transpose(dQ, queries, c.D, n, at, g.query_row, c.scale)
         else:
-            row = (((chunk - 1) * c.B + b) * c.H + h) * c.Tq + query
-            transpose(dQ, queries, c.D, n, partial + row * c.D, c.D, c.scale)
+            rows = base + (t * size + (room + c.Dv) * queries)  # rows_Q is no longer needed
+            transpose(dQ, queries, c.D, n, rows, wide, c.scale)
+            add_rows(rows, wide, n, c.D, at, g.query_row)
+    finish_turn(done, turn, first + tiles * queries)
+
+
+@part
+def await_turn(done, before, first):
+    """Wait until the chunk before has added its part of dQ to the tiles that begin with query `first`."""
+    waited = 0
+    while atomic_get(done, before) <= first:
+        pause()
+        waited += 1
+        if waited > PAUSES:
+            give_way()
+
+
+@part
+def finish_turn(done, turn, queries):
+    """Say that this chunk has added its part to so many queries."""
+    atomic_swap(done, turn, queries)
 
 
 @part
@@ -218,13 +241,8 @@ def add_rows(source, source_row, rows, columns, target, target_row):
             store_first(y + i, load_first(y + i, columns - i) + load_first(x + i, columns - i), columns - i)
 
 
-@part
-def add_parts_task(worker, i, c, g, parts, partial):
-    """Add the parts of dQ from the later chunks of keys to that of the first, in their order."""
-    tiles = (c.Tq + KEYS - 1) // KEYS
-    b, h, first = i // tiles // c.H, i // tiles % c.H, i % tiles * KEYS
-    n = min(KEYS, c.Tq - first)
-    at = tile_pointer(pointer_at(g.query, partial), b, g.query_batch, h, g.query_head, first, g.query_row)
-    for p in range(parts):
-        row = ((p * c.B + b) * c.H + h) * c.Tq + first
-        add_rows(partial + row * c.D, c.D, n, c.D, at, g.query_row)
+if config.DISABLE_JIT:  # tasks run one after the other: there is nobody to wait for
+
+    def await_turn(done, before, first): ...
+
+    def finish_turn(done, turn, queries): ...

@@ -14,6 +14,7 @@ from minilm_kernels.cpu.gemm_tiles import ROWS, VECTORS
 from minilm_kernels.cpu.micro import address_of
 from minilm_kernels.cpu.target import lanes_of
 
+SMALL = 1 << 27  # multiplications
 SHARED_LIMIT = 1 << 26  # bytes of B that are packed for all tasks at once; beyond, each task packs its own block
 
 
@@ -35,15 +36,19 @@ def plan(M: int, N: int, K: int, threads: int, itemsize: int, a_transposed: int)
     narrowest = nc if a_transposed else 3 * width
     if M <= 1024 and 2 * threads * narrowest <= N:
         return even(M, 1, ROWS), min(nc, even(N, 2 * threads, width)), 0
-    for tasks, least in ((4, 384), (2, 192), (1, 0)):
+    if 4 * M < N and threads * 2 * width <= N:  # so few rows that packing A more than once costs less than B
+        return even(M, 1, ROWS), min(nc, even(N, threads, width)), 0
+    # several tasks per thread, so that a thread that is held up delays the others less; but blocks of many rows, as each task
+    # goes through all of B. In a small product one task per thread
+    choices = ((1, 0),) if M * N * K < SMALL else ((4, 384), (2, 192), (1, 0))
+    for tasks, least in choices:
         parts = -(-tasks * threads // blocks)
         if M // parts >= least:
             break
     mc = even(M, parts, ROWS)
-    if mc >= M:
-        return mc, nc, 0
     size = -(-K // KC) * KC * -(-N // width) * width * itemsize
-    return mc, nc, size if size <= SHARED_LIMIT else 0
+    # packing all of B at once is worth a second start of the threads only if many would pack the same
+    return mc, nc, size if -(-M // mc) > 4 and size <= SHARED_LIMIT else 0
 
 
 def plan_few(M: int, N: int, K: int, threads: int) -> tuple[int, int, int]:

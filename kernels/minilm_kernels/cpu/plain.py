@@ -49,19 +49,30 @@ def lanes(x: Any) -> int:
     return lanes_of(x.dtype.itemsize)
 
 
-def load(p: Pointer) -> np.ndarray:
-    return p.view(lanes(p)).copy()
+class Lanes(np.ndarray):
+    """A vector. `a += b` makes a new one, as in a compiled kernel: another name for the old vector keeps it."""
+
+    __iadd__ = np.ndarray.__add__  # type: ignore[assignment]
+    __isub__ = np.ndarray.__sub__  # type: ignore[assignment]
+    __imul__ = np.ndarray.__mul__  # type: ignore[assignment]
+    __itruediv__ = np.ndarray.__truediv__  # type: ignore[assignment]
+    __ixor__ = np.ndarray.__xor__  # type: ignore[assignment]
+    __iand__ = np.ndarray.__and__  # type: ignore[assignment]
 
 
-def load_like(p: Pointer, like: np.ndarray) -> np.ndarray:
-    return p.view(len(like)).copy()
+def load(p: Pointer) -> Lanes:
+    return p.view(lanes(p)).copy().view(Lanes)
 
 
-def load_first(p: Pointer, n: int) -> np.ndarray:
+def load_like(p: Pointer, like: np.ndarray) -> Lanes:
+    return p.view(len(like)).copy().view(Lanes)
+
+
+def load_first(p: Pointer, n: int) -> Lanes:
     v = np.zeros(lanes(p), p.dtype)
     n = max(0, min(int(n), len(v)))
     v[:n] = p.view(n)
-    return v
+    return v.view(Lanes)
 
 
 def store(p: Pointer, v: np.ndarray) -> None:
@@ -77,28 +88,28 @@ def prefetch(p: Pointer) -> None:
     pass
 
 
-def splat(like: Any, x: Any) -> np.ndarray:
-    return np.full(lanes(like) if isinstance(like, Pointer) else len(like), x, like.dtype)
+def splat(like: Any, x: Any) -> Lanes:
+    return np.full(lanes(like) if isinstance(like, Pointer) else len(like), x, like.dtype).view(Lanes)
 
 
 def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return a * b + c
 
 
-def maximum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.where(~(a < b), a, b)
+def maximum(a: np.ndarray, b: np.ndarray) -> Lanes:
+    return np.where(~(a < b), a, b).view(Lanes)
 
 
-def minimum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.where(~(a > b), a, b)
+def minimum(a: np.ndarray, b: np.ndarray) -> Lanes:
+    return np.where(~(a > b), a, b).view(Lanes)
 
 
-def where_less(a: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.where(a < b, x, y)
+def where_less(a: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray) -> Lanes:
+    return np.where(a < b, x, y).view(Lanes)
 
 
-def where_first(n: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.where(np.arange(len(x)) < n, x, y)
+def where_first(n: int, x: np.ndarray, y: np.ndarray) -> Lanes:
+    return np.where(np.arange(len(x)) < n, x, y).view(Lanes)
 
 
 def sqrt(a: np.ndarray) -> np.ndarray:
@@ -120,8 +131,8 @@ def reduce_max(a: np.ndarray) -> Any:
     return np.fmax.reduce(a)
 
 
-def exp2(v: np.ndarray) -> np.ndarray:
-    return np.where(v <= (-127 if v.dtype == np.float32 else -1023), v.dtype.type(0), np.exp2(v))
+def exp2(v: np.ndarray) -> Lanes:
+    return np.where(v <= (-127 if v.dtype == np.float32 else -1023), v.dtype.type(0), np.exp2(v)).view(Lanes)
 
 
 def strided(p: Pointer, rows: int, columns: int, row: int, column: int) -> np.ndarray:
@@ -129,7 +140,9 @@ def strided(p: Pointer, rows: int, columns: int, row: int, column: int) -> np.nd
     size = p.dtype.itemsize
     if rows <= 0 or columns <= 0:
         return np.zeros((max(rows, 0), max(columns, 0)), p.dtype)
-    flat = p.view((rows - 1) * row + (columns - 1) * column + 1)
+    down, right = (rows - 1) * row, (columns - 1) * column  # from the first element to the last row and column
+    low = min(0, down) + min(0, right)
+    flat = (p + low).view(abs(down) + abs(right) + 1)[-low:]
     return np.lib.stride_tricks.as_strided(flat, (rows, columns), (row * size, column * size))
 
 

@@ -381,30 +381,33 @@ sqrt = _unary("sqrt", "sqrt", "√a in each lane.")
 absolute = _unary("absolute", "fabs", "|a| in each lane.")
 
 
+def _halved(builder: ir.IRBuilder, value: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+    """LLVM: combine the upper with the lower half of the lanes until one is left; in the same order each time."""
+    n = value.type.count
+    while n > 1:
+        n //= 2
+        low, high = ([ir.Constant(I32, i) for i in r] for r in (range(n), range(n, 2 * n)))
+        halves = [builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, n), p)) for p in (low, high)]
+        value = combine(*halves)
+    return builder.extract_element(value, ir.Constant(I32, 0))
+
+
 @intrinsic
 def reduce_add(typingctx, a):
-    """The sum of all lanes: halves are added to each other until one number is left, in the same order each time."""
+    """The sum of all lanes, halves added to each other until one number is left."""
 
     def generate(context, builder, sig, args):
-        value, n = args[0], args[0].type.count
-        while n > 1:
-            n //= 2
-            low, high = ([ir.Constant(I32, i) for i in r] for r in (range(n), range(n, 2 * n)))
-            halves = [builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, n), p)) for p in (low, high)]
-            value = builder.fadd(*halves)
-        return builder.extract_element(value, ir.Constant(I32, 0))
+        return _halved(builder, args[0], builder.fadd)
 
     return a.element(a), generate
 
 
 @intrinsic
 def reduce_max(typingctx, a):
-    """The largest lane (NaN lanes are passed over)."""
+    """The largest lane; where a lane is NaN, NaN or the largest of the others."""
 
     def generate(context, builder, sig, args):
-        kind = args[0].type
-        function = llvm_function(builder, f"llvm.vector.reduce.fmax.{suffix(kind)}", kind.element, [kind])
-        return builder.call(function, args)
+        return _halved(builder, args[0], lambda x, y: builder.select(builder.fcmp_ordered(">", x, y), x, y))
 
     return a.element(a), generate
 

@@ -1,0 +1,165 @@
+"""Seeded bugs in the kernels: in each, a piece of a file is replaced, and the laws named beside it must notice.
+
+kernel_mutant_run.py loads the kernels with a bug in them and runs the laws; test_kernel_mutants.py asks for all of them.
+A mutant whose text is no longer found exactly once is stale, and an error: when you change a kernel, change its mutant too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import minilm_kernels
+
+FOLDER = Path(minilm_kernels.__file__).parent
+
+
+class Mutant(NamedTuple):
+    name: str
+    file: str  # relative to kernels/minilm_kernels; in cpu/ the Numba kernels serve, else the reference
+    checks: str  # laws, separated by spaces; "formula:attention" is the law equals_the_formula for that kernel
+    old: str
+    new: str
+
+    def source(self) -> str:
+        """The file with the bug in it. Raises AssertionError if the text is not there exactly once: a stale mutant."""
+        text = (FOLDER / self.file).read_text(encoding="utf-8")
+        if text.count(self.old) != 1:
+            raise AssertionError(
+                f"stale mutant {self.name!r}: {self.old!r} occurs {text.count(self.old)} times in {self.file}"
+            )
+        return text.replace(self.old, self.new)
+
+
+MUTANTS = [
+    # --- attention, forward
+    Mutant("attention: e for 2", "cpu/attention_forward.py", "formula:attention",
+           "c.D, Q, queries, c.scale * LOG2E)", "c.D, Q, queries, c.scale)"),
+    Mutant("attention: l not rescaled", "cpu/attention_forward.py", "rows_sum_to_one",
+           "even, odd = load(l + v * width) * factor,", "even, odd = load(l + v * width),"),
+    Mutant("attention: O not rescaled", "cpu/attention_forward.py", "formula:attention rows_sum_to_one",
+           "store(alpha + v * width, factor)", "store(alpha + v * width, factor * 0.0 + 1.0)"),
+    Mutant("attention: maximum misses the last keys", "cpu/attention_forward.py", "extreme_scores_do_not_overflow",
+           "for j in range(keys // 4 * 4, keys):", "for j in range(keys // 4 * 4 + 1, keys):"),
+    Mutant("attention: blind row divided by 0", "cpu/attention_forward.py", "a_query_without_keys_is_zero_with_zero_gradient",
+           "where_less(total, one * 0.5, zero, one / total_or_1)", "one / total"),
+    Mutant("attention: dropout not scaled", "cpu/attention_forward.py", "dropout_drops_what_the_generator_says",
+           "f = load(factor + x) * c.kept", "f = load(factor + x)"),
+    Mutant("attention: groups interleaved", "cpu/attention_forward.py", "grouped_queries_are_repeated_keys",
+           "c.key_batch, h // group, c.key_head", "c.key_batch, h % c.H_kv, c.key_head"),
+    Mutant("attention: causal mask one too far", "cpu/attention_tiles.py", "causal_weights_are_a_triangle",
+           "where_first(first + j - v * width, hidden", "where_first(first + j - 1 - v * width, hidden"),
+    Mutant("attention: causal mask aligned to the start", "cpu/attention_tiles.py", "causal_weights_are_a_triangle",
+           "hide_future(S, keys, key - query - (c.Tk - c.Tq))", "hide_future(S, keys, key - query)"),
+    Mutant("attention: fewer keys seen", "cpu/attention_tiles.py", "causal_weights_are_a_triangle",
+           "min(c.Tk, query + 1 + c.Tk - c.Tq)", "min(c.Tk, query + c.Tk - c.Tq)"),
+    Mutant("attention: padding of the first sequence for all", "cpu/attention_tiles.py", "formula:attention",
+           "bytes_at(c.padding) + (b * c.Tk + key)\n    for j in range(keys):\n        if",
+           "bytes_at(c.padding) + key\n    for j in range(keys):\n        if"),
+    Mutant("attention: a tile is skipped for one padded key", "cpu/attention_tiles.py", "formula:attention",
+           "return seen == 0", "return seen < keys"),
+    Mutant("attention: bias in the wrong base", "cpu/attention_tiles.py", "formula:attention",
+           "maximum(x * LOG2E, lowest)", "maximum(x, lowest)"),
+    Mutant("attention: bool mask turned round", "cpu/attention_tiles.py", "masks_of_every_form_mean_the_same",
+           "if seen[j * c.mask_column] == 0:", "if seen[j * c.mask_column] != 0:"),
+    Mutant("attention: dropout without the second key word", "cpu/attention_tiles.py", "dropout_drops_what_the_generator_says",
+           "z = (z ^ (z >> 15)) + k1", "z = z ^ (z >> 15)"),
+    Mutant("attention: dropout repeats in each tile", "cpu/attention_tiles.py", "dropout_drops_what_the_generator_says",
+           "((key + j) * 0x9E3779B9)", "(j * 0x9E3779B9)"),
+    Mutant("attention: a corner is not transposed", "cpu/attention_tiles.py", "formula:attention",
+           "range(whole_columns if r < whole_rows else 0, columns)", "range(whole_columns, columns)"),
+    # --- attention, backward
+    Mutant("attention: dQ not scaled", "cpu/attention_gradient.py", "formula:attention derivative:attention",
+           "c.D, n, at, g.query_row, c.scale)", "c.D, n, at, g.query_row, 1.0)"),
+    Mutant("attention: one head of a group", "cpu/attention_gradient.py", "grouped_queries_are_repeated_keys",
+           "for h in range(kv * group, (kv + 1) * group):", "for h in range(kv * group, kv * group + 1):"),
+    Mutant("attention: stale scores behind the diagonal", "cpu/attention_gradient.py", "formula:attention",
+           "                    fill(dS + (j * queries + x), block, 0.0)\n", ""),
+    Mutant("attention: dK of the last tile alone", "cpu/attention_gradient.py", "formula:attention",
+           "add_rows(tile_dK, wide, keys, c.D, dK + key * g.key_row, g.key_row)",
+           "add_rows(tile_dK, wide, keys, c.D, dK + start * g.key_row, g.key_row)"),
+    Mutant("attention: no sum term in dS", "cpu/attention_scores.py", "formula:attention derivative:attention",
+           "w * (load(dS + at) - mean)", "w * load(dS + at)"),
+    Mutant("attention: δ of the scaled output", "cpu/attention_scores.py", "formula:attention",
+           "store(delta + x, total * c.unkept)", "store(delta + x, total)"),
+    Mutant("attention: dV without dropout", "cpu/attention_scores.py", "dropout_drops_what_the_generator_says",
+           "        drop(c, S, row, key, keys)\n", "        pass\n"),
+    Mutant("attention: bias gradient of one sequence", "cpu/attention_bias.py", "formula:attention",
+           "(b0 + 1 if g.nb > 1 else c.B)", "(b0 + 1)"),
+    Mutant("attention: bias gradient of one query", "cpu/attention_bias.py", "formula:attention",
+           "for i in range(r, r + 1 if g.ni > 1 else n):", "for i in range(r, r + 1):"),
+    # --- decoding
+    Mutant("decode: causal mask for the last query only", "cpu/attention_decoding.py", "decoding_equals_attention",
+           "seen = max(0, min(keys, keys_seen(c, query) - start))", "seen = max(0, min(keys, keys_seen(c, c.Tq - 1) - start))"),
+    Mutant("decode: bias of the group's first head", "cpu/attention_decoding.py", "decoding_equals_attention",
+           "b, kv * group + r // c.Tq, query, start, keys)", "b, kv * group, query, start, keys)"),
+    Mutant("decode: parts of the sum not weighted", "cpu/attention_decoding.py", "decoding_equals_attention",
+           "l += at[c.Dv] * at[c.Dv + 1]", "l += at[c.Dv + 1]"),
+    # --- products
+    Mutant("linear: residual of the first row", "cpu/gemm_tiles.py", "formula:linear",
+           "p.residual + (i * p.residual_row + j)", "p.residual + j"),
+    Mutant("linear: Z kept after the activation", "cpu/gemm_tiles.py", "formula:linear",
+           "store_first(p.z + at, x, left)", "store_first(p.z + at, activate(x, p.activation), left)"),
+    Mutant("matmul: later blocks of k replace the first", "cpu/gemm.py", "a_product_of_any_strides",
+           "        if k0 > 0:\n            s, s_row", "        if k0 < 0:\n            s, s_row"),
+    Mutant("linear: activation after each block of k", "cpu/gemm.py", "formula:linear",
+           "last = k0 + kn == p.K", "last = True"),
+    Mutant("linear: bias gradient misses an odd row", "cpu/gemm.py", "formula:linear",
+           "            if kn % 2:\n", "            if kn % 2 and kn < 0:\n"),
+    Mutant("linear: slope of relu for silu", "cpu/gemm_linear.py", "formula:linear derivative:linear",
+           "    return silu_slope(x)", "    return relu_slope(x)"),
+    Mutant("linear: few rows forget the bias", "cpu/gemm_few.py", "formula:linear",
+           "p.start[m * p.start_row + n * p.start_column] + d0", "d0"),
+    # --- rows
+    Mutant("norms: RMS norm is centred backward", "cpu/norms.py", "formula:rms_norm",
+           "reduce_add(first) / n if centered else 0.0", "reduce_add(first) / n"),
+    Mutant("norms: the first rows' sums alone", "cpu/norms.py", "formula:layer_norm",
+           "        for i in range(chunks):\n", "        for i in range(1):\n"),
+    Mutant("norms: variance counts lanes behind the row", "cpu/norms.py", "formula:layer_norm",
+           "p = where_first(n - j, load_first(x + j, n - j) - mu, zero)", "p = load_first(x + j, n - j) - mu"),
+    Mutant("norms: no ε", "cpu/norms.py", "formula:rms_norm",
+           "source, mean[r], n) / n + eps)", "source, mean[r], n) / n + 1e-12)"),
+    Mutant("norms: no variance term", "cpu/norms.py", "formula:layer_norm derivative:layer_norm",
+           "slope = splat(x, -reduce_add(second) / n)", "slope = splat(x, 0.0)"),
+    Mutant("silu_mul: value for slope", "cpu/activations.py", "formula:silu_mul",
+           "load_first(u + j, rest) * silu_slope(gate)", "load_first(u + j, rest) * silu(gate)"),
+    Mutant("gelu: the last elements are left out", "cpu/activations.py", "formula:gelu",
+           "            store_first(y + whole, function(load_first(x + whole, stop - whole)), stop - whole)",
+           "            store_first(y + whole, load_first(x + whole, stop - whole), stop - whole)"),
+    Mutant("rotary: turned on instead of back", "cpu/positions.py", "a_rotation_keeps_lengths_and_turns_back",
+           "return _rotate(grad_output, cos, sin, -1.0)", "return _rotate(grad_output, cos, sin, 1.0)"),
+    Mutant("dropout: one key word for all rows", "cpu/residual.py", "elements_are_dropped_as_the_generator_says",
+           "    z += k1\n", ""),
+    Mutant("dropout: dx not masked", "cpu/residual.py", "elements_are_dropped_as_the_generator_says",
+           "                v *= keep(v, steps, j, key0, key1, least, scale)\n                store_first(dx",
+           "                store_first(dx"),
+    # --- loss
+    Mutant("loss: mean over the ignored too", "cpu/loss.py", "formula:softmax_cross_entropy",
+           "count += targets[r] != ignore", "count += 1"),
+    Mutant("loss: smoothing not in the mean", "cpu/loss.py", "formula:softmax_cross_entropy",
+           "splat(z, -smooth / n * factor)", "splat(z, -smooth / n)"),
+    Mutant("loss: powers behind the last class", "cpu/loss.py", "formula:softmax_cross_entropy",
+           "x = where_first(rest, power_of(x), zero)", "x = power_of(x)"),
+    Mutant("loss: ignored rows keep old numbers", "cpu/loss.py", "ignored_rows_do_not_count",
+           "store_first(grad + j, splat(z, 0.0), n - j)", "store_first(grad + j, splat(z, 1.0), n - j)"),
+    # --- in place
+    Mutant("embedding: the last one wins", "cpu/update.py", "every_id_gets_its_sum",
+           "load_first(target + whole, rest) + load_first(source + whole, rest)", "load_first(source + whole, rest)"),
+    Mutant("adamw: m without 1 − β₁", "cpu/update.py", "adamw_follows_its_formula",
+           "g * (1.0 - beta1)", "g"),
+    Mutant("adamw: no decay", "cpu/update.py", "adamw_follows_its_formula",
+           "return w * decay - m", "return w - m"),
+    Mutant("clip: an odd end is not measured", "cpu/update.py", "the_joint_norm_is_clipped",
+           "    for j in range(whole, stop):\n        total +=", "    for j in range(stop, stop):\n        total +="),
+    Mutant("clip: each array by its own norm's side", "cpu/update.py", "the_joint_norm_is_clipped",
+           "if max_norm is not None and norm > max_norm:", "if max_norm is not None and norm < max_norm:"),
+    # --- the reference
+    Mutant("reference: erf's large side", "formulas/activations.py", "formula:gelu",
+           "xp.where(a > 0, 1 - tail, tail)", "xp.where(a > 1, 1 - tail, tail)"),
+    Mutant("reference: linear's slope forgotten", "formulas/products.py", "derivative:linear",
+           "dZ = dZ * slope_of(Z, activation)", "dZ = dZ * 1"),
+    Mutant("reference: dropout draws without columns", "random.py", "elements_are_dropped_as_the_generator_says",
+           "xp.arange(columns, dtype=uint32) * uint32(0x9E3779B9)", "xp.zeros(columns, dtype=uint32) * uint32(0x9E3779B9)"),
+    Mutant("reference: AdamW's step not unbiased", "formulas/update.py", "adamw_follows_its_formula",
+           "change *= lr * c / (1 - beta1**step)", "change *= lr * c"),
+]  # fmt: skip
