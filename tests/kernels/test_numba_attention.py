@@ -56,8 +56,8 @@ def assert_as_good_as_the_formula(arrays, **options):
         assert error(a, x) <= 2 * error(b, x) + rounding, name
 
 
-# a tile has 64 keys and 64 queries (32 in float64), a block 8 to 32 queries; chunks of keys begin at 512
-SIZES = [(1, 1), (1, 64), (31, 65), (32, 32), (33, 63), (64, 64), (65, 128), (127, 129), (130, 7), (3, 600)]
+# a tile has 96 keys and 64 queries (32 in float64), a block 8 to 64 queries; chunks of keys begin at 512
+SIZES = [(1, 1), (1, 64), (31, 65), (32, 32), (33, 95), (64, 96), (65, 97), (127, 129), (130, 7), (3, 600)]
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -274,7 +274,7 @@ def run_these_tests(environment, tests):
 
 def test_without_a_compiler():
     """The same source as ordinary Python."""
-    run_these_tests({"NUMBA_DISABLE_JIT": "1"}, "(edges and (31-65 or 33-63)) or nothing_to_do or (options and mask)")
+    run_these_tests({"NUMBA_DISABLE_JIT": "1"}, "(edges and (31-65 or 33-95)) or nothing_to_do or (options and mask)")
 
 
 @pytest.mark.slow

@@ -24,8 +24,10 @@ from minilm_kernels.random import kept_scale, row_keys, threshold
 
 ROW_BYTES = 256  # a row of a tile: 64 float32 or 32 float64 queries
 PER_ROW = ROW_BYTES // TARGET.vector_bytes  # vectors in a row
-KEYS = 64  # rows of a tile: keys that are looked at together
-ROWS, VECTORS = (8, 2) if TARGET.registers == 32 else (6, 2)  # the product tile that is kept in registers
+KEYS = 96  # rows of a tile: keys that are looked at together, whole vectors of any length
+# the product tiles that are kept in registers: for columns that are queries, and for columns along head_dim
+ROWS, VECTORS = (6, 4) if TARGET.registers == 32 else (6, 2)
+HEAD_ROWS, HEAD_VECTORS = (8, 2) if TARGET.registers == 32 else (6, 2)
 LOG2E = math.log2(math.e)
 
 Array = Any

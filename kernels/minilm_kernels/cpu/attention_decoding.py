@@ -19,7 +19,6 @@ from minilm_kernels.cpu.attention_call import (
     LOG2E,
     OUTPUT,
     ROW_BYTES,
-    VECTORS,
     address_of,
     bytes_at,
     call_of,
@@ -29,10 +28,11 @@ from minilm_kernels.cpu.attention_call import (
     rows_of,
 )  # fmt: skip
 from minilm_kernels.cpu.attention_forward import attention
-from minilm_kernels.cpu.attention_tiles import all_padded, copy_rows, fill, keys_seen, product, tile_pointer
+from minilm_kernels.cpu.attention_tiles import all_padded, copy_rows, fill, keys_seen, tile_pointer
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.exponential import exp2
 from minilm_kernels.cpu.pool import parallel_for
+from minilm_kernels.cpu.tile import make_product
 from minilm_kernels.cpu.vector import (
     fma,
     lanes,
@@ -188,14 +188,16 @@ def softmax_row(S, keys, lowest):
     return m, reduce_add(total)
 
 
+four_vectors = make_product(1, 4)
+
+
 @part
 def weighted_sum(V, value_row, keys, W, Dv, o):
-    """o = Σ_j W[j] V[j]."""
+    """o = Σ_j W[j] V[j], four vectors of each row at a time, so that memory is read in order."""
     width = lanes(V)
-    block = VECTORS * width
-    whole = Dv // block * block
-    for x in range(0, whole, block):
-        product(W, 0, 1, V + x, value_row, o + x, 0, 1, keys, W)
+    whole = Dv // (4 * width) * 4 * width
+    for x in range(0, whole, 4 * width):
+        four_vectors(W, 0, 1, V + x, value_row, o + x, 0, keys, W)
     for x in range(whole, Dv, width):
         total = splat(V, 0.0)
         for j in range(keys):

@@ -20,6 +20,7 @@ from numba import config
 from minilm_kernels.cpu import pool as threads
 from minilm_kernels.cpu.attention_bias import bias_gradient
 from minilm_kernels.cpu.attention_call import (
+    HEAD_VECTORS,
     KEYS,
     PER_ROW,
     ROW_BYTES,
@@ -40,6 +41,7 @@ from minilm_kernels.cpu.attention_scores import (
     whole_blocks,
 )  # fmt: skip
 from minilm_kernels.cpu.attention_tiles import (
+    add_head_product,
     add_product,
     all_padded,
     fill,
@@ -138,7 +140,7 @@ def queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV,
     if chunk > 0 and stop <= start:
         finish_turn(done, turn, first + tiles * queries)
         return
-    block = VECTORS * lanes(base)
+    block, head_block = VECTORS * lanes(base), HEAD_VECTORS * lanes(base)
     wide, wide_v = columns_of(base, c.D), columns_of(base, c.Dv)
     room = c.D + max(c.D, c.Dv)  # rows of Q and of dQ, or first O
     size = queries * (room + c.Dv + wide + wide_v + 2)
@@ -188,10 +190,10 @@ def queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV,
                     fill(S + (j * queries + x), block, 0.0)
                     fill(dS + (j * queries + x), block, 0.0)
                 add_product(K, 1, c.key_row, dS + x, queries, dQ + x, queries, c.D, part_seen, dS)
-            for x in range(0, wide_v, block):
-                add_product(S, queries, 1, rows_dO + x, wide_v, tile_dV + x, wide_v, seen, n, dS)
-            for x in range(0, wide, block):
-                add_product(dS, queries, 1, rows_Q + x, wide, tile_dK + x, wide, seen, n, dS)
+            for x in range(0, wide_v, head_block):
+                add_head_product(S, queries, 1, rows_dO + x, wide_v, tile_dV + x, wide_v, seen, n, dS)
+            for x in range(0, wide, head_block):
+                add_head_product(dS, queries, 1, rows_Q + x, wide, tile_dK + x, wide, seen, n, dS)
         add_rows(tile_dK, wide, keys, c.D, dK + key * g.key_row, g.key_row)
         add_rows(tile_dV, wide_v, keys, c.Dv, dV + key * g.value_row, g.value_row)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from minilm_kernels.cpu.attention_call import LOG2E, PER_ROW, VECTORS, address, pointer_at
+from minilm_kernels.cpu.attention_call import HEAD_VECTORS, LOG2E, PER_ROW, ROW_BYTES, VECTORS, address, pointer_at
 from minilm_kernels.cpu.attention_tiles import copy_rows, drop, fill, product, score_block, tile_pointer, transpose
 from minilm_kernels.cpu.compile import part
 from minilm_kernels.cpu.exponential import exp2
@@ -56,14 +56,14 @@ def describe_gradients(arrays: list[Array], chunk: int, tiles: int) -> Gradients
 
 def whole_blocks(n: int, itemsize: int) -> int:
     """n, or the next number of columns that whole blocks of vectors fill."""
-    block = VECTORS * (256 // itemsize) // PER_ROW
+    block = HEAD_VECTORS * (ROW_BYTES // itemsize) // PER_ROW
     return -(-n // block) * block
 
 
 @part
 def columns_of(p, n):
     """whole_blocks inside a kernel."""
-    block = VECTORS * lanes(p)
+    block = HEAD_VECTORS * lanes(p)
     return (n + block - 1) // block * block
 
 

@@ -1,6 +1,6 @@
 """The steps on one tile of scores, which forward and backward share.
 
-A tile holds KEYS rows of ROW_BYTES: scores of 64 keys by 64 queries (32 in float64), transposed, Sᵀ = K Qᵀ. With queries in the
+A tile holds KEYS rows of ROW_BYTES: scores of 96 keys by 64 queries (32 in float64), transposed, Sᵀ = K Qᵀ. With queries in the
 lanes the softmax over the keys runs down the columns and needs no sum across lanes, K and V are read element
 by element where they lie, and only Q is turned once per tile of queries. Scores carry a factor log2(e), so that exp is exp2.
 A tile is worked on in blocks of VECTORS vectors of columns: the part that stays in registers.
@@ -11,38 +11,48 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minilm_kernels.cpu.attention_call import KEYS, LOG2E, PER_ROW, ROWS, VECTORS, bytes_at, pointer_at, words_at
+from minilm_kernels.cpu.attention_call import (
+    HEAD_ROWS,
+    HEAD_VECTORS,
+    KEYS,
+    LOG2E,
+    PER_ROW,
+    ROWS,
+    VECTORS,
+    bytes_at,
+    pointer_at,
+    words_at,
+)
 from minilm_kernels.cpu.compile import part
 from minilm_kernels.cpu.tile import make_product, transpose_block
 from minilm_kernels.cpu.vector import lanes, load, load_first, load_like, maximum, splat, store, where_first, where_less
 
 
-def make_rows_product(start: str) -> Any:
-    """C = A B (start="zero"), C + A B ("add") or C ⊙ factor + A B ("scale") for VECTORS vectors of columns and any rows."""
-    many = make_product(ROWS, VECTORS, start)
-    single = make_product(1, VECTORS, start)
-    again = start == "zero"  # then rows may be computed twice: the last block simply begins earlier
+def make_rows_product(start: str, rows: int, vectors: int) -> Any:
+    """C = A B (start="zero"), C + A B ("add") or C ⊙ factor + A B ("scale") for some vectors of columns and any rows."""
+    many, four, one = (make_product(n, vectors, start) for n in (rows, 4, 1))
+    most = rows
 
     @part
     def rows_product(a, a_row, a_column, b, b_row, c, c_row, rows, K, factor):
         row = 0
-        while row + ROWS <= rows:
+        while row + most <= rows:
             many(a + row * a_row, a_row, a_column, b, b_row, c + row * c_row, c_row, K, factor)
-            row += ROWS
-        if again and row < rows and rows >= ROWS:
-            row = rows - ROWS
-            many(a + row * a_row, a_row, a_column, b, b_row, c + row * c_row, c_row, K, factor)
-            row = rows
+            row += most
+        while row + 4 <= rows:
+            four(a + row * a_row, a_row, a_column, b, b_row, c + row * c_row, c_row, K, factor)
+            row += 4
         while row < rows:
-            single(a + row * a_row, a_row, a_column, b, b_row, c + row * c_row, c_row, K, factor)
+            one(a + row * a_row, a_row, a_column, b, b_row, c + row * c_row, c_row, K, factor)
             row += 1
 
     return rows_product
 
 
-product = make_rows_product("zero")
-add_product = make_rows_product("add")
-scale_product = make_rows_product("scale")
+product = make_rows_product("zero", ROWS, VECTORS)
+add_product = make_rows_product("add", ROWS, VECTORS)
+scale_product = make_rows_product("scale", ROWS, VECTORS)
+add_head_product = make_rows_product("add", HEAD_ROWS, HEAD_VECTORS)
 
 
 @part

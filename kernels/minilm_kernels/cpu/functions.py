@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic
 
-from minilm_kernels.cpu.compile import part
+from minilm_kernels.cpu.compile import inlined
 from minilm_kernels.cpu.vector import (
     absolute,
     constant,
@@ -110,7 +110,7 @@ if config.DISABLE_JIT:
     times_power = plain_times_power
 
 
-@part
+@inlined
 def exp_inside(x):
     """exp for arguments between exp_lowest and exp_highest, without a look at them."""
     shifted = fma(x, splat(x, 1 / LN2), magic(x))
@@ -119,7 +119,7 @@ def exp_inside(x):
     return times_power(exp_polynomial(r), shifted)
 
 
-@part
+@inlined
 def exp(x):
     """e^x, to about one unit in the last place; 0 below 2^−126.5 (2^−1022.5), ∞ from 2^127.5 (2^1023.5) on.
 
@@ -135,13 +135,13 @@ def exp(x):
 FAR_SIGMOID = 1000.0
 
 
-@part
+@inlined
 def sigmoid(x):
     """σ(x) = 1/(1 + e^−x). A power that overflows gives 1/∞ = 0."""
     return 1.0 / (1.0 + exp(x * -1.0))
 
 
-@part
+@inlined
 def sigmoid_and_slope(x):
     """σ(x) and σ′(x) = σ (1 − σ) = e/(1 + e)² with e = e^−|x|: 1 − σ itself would cancel where σ is near 1."""
     e = exp(absolute(x) * -1.0)
@@ -150,19 +150,19 @@ def sigmoid_and_slope(x):
     return where_less(splat(x, 0.0), x, s, small), small * s
 
 
-@part
+@inlined
 def within(x, limit):
     """x between −limit and limit; NaN stays NaN."""
     return minimum(maximum(x, splat(x, -limit)), splat(x, limit))
 
 
-@part
+@inlined
 def silu(x):
     """x σ(x)."""
     return maximum(x, splat(x, -FAR_SIGMOID)) * sigmoid(x)
 
 
-@part
+@inlined
 def silu_slope(x):
     """σ + x σ′."""
     near = within(x, FAR_SIGMOID)
@@ -173,7 +173,7 @@ def silu_slope(x):
 FAR_TANH = 40.0  # here z of gelu_tanh is beyond 1000
 
 
-@part
+@inlined
 def gelu_tanh(x):
     """x ½ (1 + tanh(z/2)) = x σ(z) with z = 2C (x + K x³), C = √(2/π), K = 0.044715."""
     near = within(x, FAR_TANH)
@@ -181,7 +181,7 @@ def gelu_tanh(x):
     return maximum(x, splat(x, -FAR_TANH)) * sigmoid(z)
 
 
-@part
+@inlined
 def gelu_tanh_slope(x):
     """σ + x σ′(z) dz/dx with dz/dx = 2C (1 + 3K x²)."""
     near = within(x, FAR_TANH)
@@ -221,14 +221,14 @@ tail_argument = make_polynomial(*(tail_map(x) for x in FAR))
 tail_polynomial = make_polynomial(fit_tail(9, FAR[0]), fit_tail(20, FAR[1]))
 
 
-@part
+@inlined
 def normal_tail(x, power):
     """Φ(−x) for 0 ≤ x ≤ FAR, given power = e^(−x²/2).    [the mapping: Shepherd & Laframboise 1981]"""
     s = 1.0 / (x + NEAR)
     return power * s * tail_polynomial(tail_argument(s))
 
 
-@part
+@inlined
 def gelu_erf(x):
     """x Φ(x) = max(x, 0) − |x| Φ(−|x|)."""
     near = minimum(absolute(x), far(x))
@@ -236,7 +236,7 @@ def gelu_erf(x):
     return fma(near * -1.0, tail, maximum(x, splat(x, 0.0)))
 
 
-@part
+@inlined
 def gelu_erf_slope(x):
     """Φ(x) + x φ(x) with the density φ(x) = e^(−x²/2)/√(2π): g = Φ(−|x|) − |x| φ(x) for x ≤ 0, and 1 − g for x > 0."""
     near = minimum(absolute(x), far(x))
@@ -248,13 +248,13 @@ def gelu_erf_slope(x):
 # --- relu -------------------------------------------------------------------------------------------------------------
 
 
-@part
+@inlined
 def relu(x):
     """max(x, 0)."""
     return maximum(x, splat(x, 0.0))
 
 
-@part
+@inlined
 def relu_slope(x):
     """1 where x > 0, else 0; NaN where x is NaN."""
     zero, one = splat(x, 0.0), splat(x, 1.0)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minilm_kernels.cpu import pool
-from minilm_kernels.cpu.compile import kernel, part
+from minilm_kernels.cpu.compile import inlined, kernel, part
 from minilm_kernels.cpu.functions import gelu_erf_slope, gelu_tanh_slope, relu_slope, silu_slope
 from minilm_kernels.cpu.gemm_product import ZEROS, product
 from minilm_kernels.cpu.gemm_tiles import ACTIVATIONS, GELU, GELU_TANH, RELU
@@ -131,7 +131,7 @@ def row_contiguous(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x)
 
 
-@part
+@inlined
 def slope(x, activation):
     """act′(x), by the numbers of ACTIVATIONS."""
     if activation == GELU:

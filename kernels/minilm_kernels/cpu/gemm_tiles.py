@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from minilm_kernels.cpu.compile import part
+from minilm_kernels.cpu.compile import inlined, part
 from minilm_kernels.cpu.functions import gelu_erf, gelu_tanh, relu, silu
 from minilm_kernels.cpu.micro import TILE, make_micro, pointer_at
 from minilm_kernels.cpu.vector import lanes, load, load_first, store_first
@@ -82,7 +82,7 @@ def multiply(transposed, vectors, a, a_row, last, b, s, s_row, c, c_row, K):
         one_rows(a, a_row, last, b, s, s_row, c, c_row, K)
 
 
-@part
+@inlined
 def activate(x, activation):
     """act(x), by the numbers of ACTIVATIONS."""
     if activation == GELU:

@@ -13,8 +13,9 @@ that the system has put aside before it took a task: the calling thread simply d
 
     double(pool.start(), x, y)
 
-Waiting threads spin for about a millisecond, in which the next kernel of a training step usually comes, and then sleep. The
-pool belongs to one caller at a time: a second Python thread meanwhile computes alone. After a fork the child starts
+Waiting threads spin for about a millisecond, in which the next kernel of a training step usually comes, and then sleep: on
+Linux in a futex, where they need neither Python nor its lock to wake up, elsewhere in a threading.Condition. The pool
+belongs to one caller at a time: a second Python thread meanwhile computes alone. After a fork the child starts
 threads of its own when it needs them.
 
 All threads look at one array of 64-bit numbers, `state`; each number has a cache line to itself.
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import platform
 import sys
 import threading
 from typing import Any
@@ -42,6 +44,11 @@ SPINS = 20_000  # pauses before a waiting thread goes to sleep: about a millisec
 PAUSES = 2_000  # pauses before a thread that waits for the last task lets others run on its core
 INDEX_BITS = 40  # a ticket is an epoch above and a task's number below
 CLOSED = (1 << INDEX_BITS) - (1 << 20)  # a number of a task that no job has
+
+FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98}  # the number of Linux's system call `futex`
+FUTEX = FUTEX_CALLS.get(platform.machine(), 0) if sys.platform == "linux" else 0
+FUTEX_WAIT, FUTEX_WAKE = 128, 129  # of this process only
+EVERYBODY = 1 << 30
 
 I8P, I64 = ir.IntType(8).as_pointer(), ir.IntType(64)
 TASK = ir.FunctionType(ir.VoidType(), [I8P, I64, I64])  # arguments, worker, number of the task
@@ -113,6 +120,19 @@ def give_way(typingctx):
 
 
 @intrinsic
+def futex(typingctx, array, i, operation, value):
+    """Linux: sleep while the low half of array[i] is `value` (FUTEX_WAIT), or wake `value` sleepers (FUTEX_WAKE)."""
+
+    def generate(context, builder, sig, args):
+        word = builder.ptrtoint(_slot(context, builder, sig.args[0], args[0], args[1]), I64)
+        kind = ir.FunctionType(I64, [I64], var_arg=True)
+        function = cgutils.get_or_insert_function(builder.module, kind, "syscall")
+        return builder.call(function, [ir.Constant(I64, FUTEX), word, args[2], args[3], ir.Constant(I64, 0)])
+
+    return types.int64(array, types.intp, types.int64, types.int64), generate
+
+
+@intrinsic
 def call_task(typingctx, function, arguments, worker, i):
     """Call the function at an address: one task of a job."""
 
@@ -156,6 +176,8 @@ def run_job(state, function, arguments, count):
     state[FUNCTION], state[ARGUMENTS], state[COUNT] = function, arguments, count
     atomic_swap(state, TICKET, epoch << INDEX_BITS)
     atomic_swap(state, EPOCH, epoch)
+    if FUTEX and atomic_get(state, ASLEEP) > 0:
+        futex(state, EPOCH, FUTEX_WAKE, EVERYBODY)
     work(state, 0, epoch)
     waited = 0
     while atomic_get(state, INSIDE) > 0:
@@ -203,11 +225,22 @@ def parallel_for(typingctx, state, count, task, arguments):
 
 @kernel
 def serve(state, worker, epoch):
-    """What a thread of the pool does: wait for a job, help, wait again. Returns the last epoch when nothing came for long."""
+    """What a thread of the pool does: wait for a job, help, wait again.
+
+    Where there is no futex it returns, with the last epoch, when nothing came for long: to sleep in Python.
+    """
     spins = 0
-    while spins < SPINS:
+    while True:
         pause()
         spins += 1
+        if spins > SPINS:
+            if not FUTEX:
+                return epoch
+            # counted as asleep before the system looks at the epoch: a job that comes in between is seen by one of the two
+            atomic_add(state, ASLEEP, 1)
+            futex(state, EPOCH, FUTEX_WAIT, epoch)
+            atomic_add(state, ASLEEP, -1)
+            spins = 0
         if atomic_get(state, STOP):
             return -1
         if atomic_get(state, EPOCH) != epoch:
@@ -217,7 +250,11 @@ def serve(state, worker, epoch):
                 work(state, worker, epoch)
             atomic_add(state, INSIDE, -1)
             spins = 0
-    return epoch
+
+
+@kernel
+def wake_all(state):
+    futex(state, EPOCH, FUTEX_WAKE, EVERYBODY)
 
 
 # --- the threads ------------------------------------------------------------------------------------------------------
@@ -263,7 +300,7 @@ class Pool:
                     )
                     self.workers.append(thread)
                     thread.start()
-        elif state[ASLEEP]:
+        elif not FUTEX and state[ASLEEP]:
             with self.wake:
                 self.wake.notify_all()
         return state
@@ -283,6 +320,9 @@ class Pool:
     def stop(self) -> None:
         """Let the threads end (at exit); they would otherwise run into an interpreter that is being taken apart."""
         self.state[STOP] = 1
+        self.state[EPOCH] += 1  # so that nobody falls asleep any more; no job has this epoch
+        if FUTEX and self.workers:
+            wake_all(self.state)
         with self.wake:
             self.wake.notify_all()
         for thread in self.workers:
