@@ -106,6 +106,29 @@ def linear(
         raise ValueError(f"linear: unknown activation {activation!r}; it is None or one of {names}")
 
 
+def attention_backward(
+    grad_output: Array,
+    residuals: Any,
+    *,
+    bias_gradient: bool = True,
+    out: tuple[Array, Array, Array] | None = None,
+) -> None:
+    """What cotangent() leaves; `residuals` are the backend's own, which all keep query, key and value."""
+    if out is None:
+        return
+    names = ("query", "key", "value")
+    if len(out) != 3:
+        raise ValueError(f"attention_backward: out holds places for {', '.join(names)}; it has {len(out)}")
+    floats("attention_backward", ("grad_output", *(f"out[{i}]" for i in range(3))), (grad_output, *out))
+    for place, name in zip(out, names):
+        shape = getattr(residuals, name).shape
+        if place.shape != shape:
+            raise ValueError(f"attention_backward: out for the {name} has shape {place.shape}; the {name} has {shape}")
+        if place.size and place.strides[-1] != place.itemsize:
+            raise ValueError(f"attention_backward: the features of out for the {name} must lie together in memory")
+        writable("attention_backward", f"out for the {name}", place)
+
+
 def linear_backward(
     grad_output: Array,
     residuals: Any,

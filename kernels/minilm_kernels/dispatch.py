@@ -178,7 +178,7 @@ def backward(specification: Callable[P, R]) -> Callable[P, R]:
     name = specification.__name__
     forward_name = name.removesuffix("_backward")
     grad_name = specification.__code__.co_varnames[0]
-    check_options = getattr(checks, name, specification)
+    check_options = getattr(checks, name, None)
 
     @functools.wraps(specification)
     def kernel(*args: Any, **options: Any) -> Any:
@@ -190,7 +190,7 @@ def backward(specification: Callable[P, R]) -> Callable[P, R]:
         if isinstance(grad, np.generic):  # arithmetic makes a NumPy number of a 0-dim array
             grad = np.asarray(grad)
         checks.cotangent(name, grad_name, grad, shape, dtype)
-        if options:
+        if options and check_options is not None:
             check_options(grad, kept, **options)
         return getattr(module, name)(grad, kept, **options)
 

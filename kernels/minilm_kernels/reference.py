@@ -99,11 +99,20 @@ def attention(
     return O, AttentionResiduals(query, key, value, W, keep, scale, bias_shape)
 
 
-def attention_backward(grad_output: Array, residuals: AttentionResiduals) -> tuple[Array, Array, Array, Array | None]:
+def attention_backward(
+    grad_output: Array,
+    residuals: AttentionResiduals,
+    *,
+    bias_gradient: bool = True,
+    out: tuple[Array, Array, Array] | None = None,
+) -> tuple[Array, Array, Array, Array | None]:
     """The cotangents of query, key, value and bias (None without a bias of floats), from that of the output.
 
     O = P V, P = dropout(W), W = softmax(S), S = scale Q Kᵀ + bias  ⇒
     dV = Pᵀ dO,  dP = dO Vᵀ,  dS = W ⊙ (dW − Σ_keys dW ⊙ W),  dQ = scale dS K,  dK = scale dSᵀ Q.
+
+    bias_gradient: False leaves that of the bias out (None): a mask that nobody trains. out: arrays, or views, in
+    which the cotangents of query, key and value are written (their features contiguous); they are then what is returned.
     """
     xp = array_namespace(grad_output)
     Q, K, V, W, keep, scale, bias_shape = residuals
@@ -120,12 +129,16 @@ def attention_backward(grad_output: Array, residuals: AttentionResiduals) -> tup
     dS = dW
     dS -= delta
     dS *= W
-    dbias = None if bias_shape is None else _sum_to(dS, bias_shape)
+    dbias = None if bias_shape is None or not bias_gradient else _sum_to(dS, bias_shape)
     dS = grouped(dS, H_kv)
     dQ = (dS @ K[:, :, None]).reshape(Q.shape)
     dK = (dS.swapaxes(-1, -2) @ grouped(Q, H_kv)).sum(axis=2)
     dQ *= Q.dtype.type(scale)
     dK *= K.dtype.type(scale)
+    if out is not None:
+        for place, gradient in zip(out, (dQ, dK, dV), strict=True):
+            place[...] = gradient
+        dQ, dK, dV = out
     return dQ, dK, dV, dbias
 
 

@@ -35,7 +35,7 @@ tensor: Any = importlib.import_module("minilm.tensor")  # the module; minilm.ten
 
 LINES = {
     "products": ("linear", "matmul"),  # linear: with its bias, activation and residual
-    "attention": ("scaled_dot_product_attention",),
+    "attention": ("scaled_dot_product_attention", "self_attention"),
     "activation": ("gelu", "relu", "silu", "silu_mul", "tanh"),  # where they stand alone
     "norms": ("layer_norm", "rms_norm"),
     "loss": ("cross_entropy",),

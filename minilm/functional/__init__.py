@@ -6,7 +6,7 @@ loss = F.cross_entropy(F.linear(F.gelu(x), W, b), targets)
 
 from minilm.functional.activations import gelu, gelu_tanh_composed, relu, sigmoid, silu, silu_mul, tanh
 from minilm.functional.arithmetic import abs, add, div, exp, log, maximum, minimum, mul, neg, pow, sqrt, sub
-from minilm.functional.attention import attention_composed, scaled_dot_product_attention
+from minilm.functional.attention import attention_composed, scaled_dot_product_attention, self_attention
 from minilm.functional.embedding import bias_residual_dropout, dropout, embedding
 from minilm.functional.loss import cross_entropy, mse_loss
 from minilm.functional.methods import attach
@@ -48,6 +48,6 @@ __all__ = [
     "getitem", "layer_norm", "layer_norm_composed", "linear", "linear_composed", "log", "log_softmax", "logsumexp",
     "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mse_loss", "mul", "neg", "permute", "pow",
     "relu", "reshape", "rms_norm", "rms_norm_composed", "rotary", "rotary_angles", "scaled_dot_product_attention",
-    "sigmoid", "silu", "silu_mul", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "transpose",
-    "unsqueeze", "var", "where",
+    "self_attention", "sigmoid", "silu", "silu_mul", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum",
+    "tanh", "transpose", "unsqueeze", "var", "where",
 ]  # fmt: skip

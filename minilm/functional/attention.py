@@ -14,7 +14,7 @@ from minilm.functional.normalization import softmax
 from minilm.functional.products import matmul
 from minilm.functional.shape import masked_fill, reshape
 from minilm.tape import grad_enabled
-from minilm.tensor import Tensor, as_array, as_tensor, record
+from minilm.tensor import Array, Tensor, as_array, as_tensor, record
 from minilm_kernels import array_namespace
 
 DECODE_QUERIES = 8  # so few queries wait for the keys to come from memory: a kernel of its own serves them
@@ -44,24 +44,80 @@ def scaled_dot_product_attention(
     The fused twin of attention_composed: one kernel forward, one backward.
     """
     query, key, value = same_float(query, key, value)
-    mask = None if attn_mask is None else as_tensor(attn_mask)
-    if mask is not None and mask.dtype.kind != "b":
-        mask = _additive(mask, query)
-    masks = {
-        "key_padding_mask": None if key_padding_mask is None else as_array(key_padding_mask).astype(bool, copy=False),
-        "bias": data_of(mask),
-    }
+    mask, options = _options(query, attn_mask, key_padding_mask, is_causal, scale)
     arrays = query.data, key.data, value.data
     if not grad_enabled() and not dropout_p and query.shape[-2] <= DECODE_QUERIES:
-        return Tensor(kernels.attention_decode(*arrays, causal=is_causal, scale=scale, **masks))
-    seed = int((generator or np.random.default_rng()).integers(2**63)) if dropout_p else None
-    output, residuals = kernels.attention(*arrays, causal=is_causal, scale=scale, dropout=dropout_p, seed=seed, **masks)
+        return Tensor(kernels.attention_decode(*arrays, **options))
+    output, residuals = kernels.attention(*arrays, **options, dropout=dropout_p, seed=_seed(dropout_p, generator))
 
     def backward(dO):
-        return given(kernels.attention_backward(dO, residuals))
+        return given(kernels.attention_backward(dO, residuals, bias_gradient=mask is not None))
 
-    parents = (query, key, value) if mask is None or mask.dtype.kind == "b" else (query, key, value, mask)
-    return record(output, parents, backward)
+    return record(output, given((query, key, value, mask)), backward)
+
+
+def self_attention(
+    x: Any,
+    num_heads: int,
+    num_kv_heads: int | None = None,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    *,
+    key_padding_mask: Any = None,
+    generator: np.random.Generator | None = None,
+) -> Tensor:
+    """The same for queries, keys and values that one product made: split, heads, attention and merged heads in one.
+
+    x: (B, T, (H + 2 H_kv) D): for each position all queries, then all keys, then all values.  Returns (B, T, H · D).
+
+    Splitting copies nothing, and the cotangents are written where they belong in that of x: as three operations,
+    each would be added to an array of zeros.
+    """
+    (x,) = same_float(x)
+    q, k, v = packed_heads(x.data, num_heads, num_kv_heads or num_heads)
+    mask, options = _options(x, attn_mask, key_padding_mask, is_causal, scale)
+    output, residuals = kernels.attention(q, k, v, **options, dropout=dropout_p, seed=_seed(dropout_p, generator))
+    B, H, T, D = output.shape
+
+    def backward(dy):
+        dO = dy.reshape(B, T, H, D).swapaxes(1, 2)
+        dx = array_namespace(dy).empty_like(x.data, order="C")
+        places = packed_heads(dx, num_heads, num_kv_heads or num_heads)
+        *_, dmask = kernels.attention_backward(dO, residuals, bias_gradient=mask is not None, out=places)
+        return given((dx, dmask))
+
+    return record(output.swapaxes(1, 2).reshape(B, T, H * D), given((x, mask)), backward)
+
+
+def packed_heads(x: Array, num_heads: int, num_kv_heads: int) -> tuple[Array, Array, Array]:
+    """(B, T, (H + 2 H_kv) D) → views (B, H, T, D) and twice (B, H_kv, T, D)."""
+    heads = num_heads + 2 * num_kv_heads
+    if x.ndim != 3 or x.shape[2] % heads:
+        raise ValueError(
+            f"self_attention wants (batch, positions, {heads} · head_dim) for {num_heads} query and {num_kv_heads} key "
+            f"heads; got {x.shape}"
+        )
+    by_head = x.reshape(*x.shape[:2], heads, x.shape[2] // heads).swapaxes(1, 2)
+    first, second = num_heads, num_heads + num_kv_heads
+    return by_head[:, :first], by_head[:, first:second], by_head[:, second:]
+
+
+def _options(
+    like: Tensor, attn_mask: Any, key_padding_mask: Any, is_causal: bool, scale: float | None
+) -> tuple[Tensor | None, dict[str, Any]]:
+    """The mask if it wants a gradient, and what all attention kernels are told."""
+    mask = None if attn_mask is None else as_tensor(attn_mask)
+    if mask is not None and mask.dtype.kind != "b":
+        mask = _additive(mask, like)
+    padding = None if key_padding_mask is None else as_array(key_padding_mask).astype(bool, copy=False)
+    options = {"causal": is_causal, "scale": scale, "key_padding_mask": padding, "bias": data_of(mask)}
+    return mask if mask is not None and mask.requires_grad else None, options
+
+
+def _seed(dropout_p: float, generator: np.random.Generator | None) -> int | None:
+    return int((generator or np.random.default_rng()).integers(2**63)) if dropout_p else None
 
 
 def attention_composed(

@@ -62,7 +62,8 @@ def kept_per_token(c: GPTConfig, fused: bool) -> int:
     norm = H + (2 if fused else H + 1)  # y, and the statistics, of the reference also x̂
     projected = (H + kv) + (H + kv // 2 if c.positions == "rotary" else 0)  # q, k, v, and q, k turned
     weights = 2 * heads if fused else heads * T * (2 if drops else 1)
-    heads_out = H if fused else 2 * H  # the heads' outputs, which the reference copies to merge them
+    # the heads' outputs, which the reference copies to merge them; where nothing turns q and k that is one operation
+    heads_out = H if fused or c.positions != "rotary" else 2 * H
     branch_end = 2 * H if drops else H  # before dropout, and with the residual
     feed_forward = inner * (3 if c.activation == "swiglu" else 2)  # before the activation (or gate and up), and after
     block = 2 * norm + projected + weights + heads_out + 2 * branch_end + feed_forward

@@ -100,16 +100,19 @@ class MultiHeadAttention(Module):
         attention_mask: (B, Tk), 1 or True where a key may be seen. bias: added to the scores, or a bool mask.
         cache: keys and values of earlier positions; the new ones are appended to it (no gradient flows through a cache).
         """
+        options = {
+            "attn_mask": bias, "key_padding_mask": attention_mask, "is_causal": causal,
+            "dropout_p": self.attention_dropout if self.training else 0.0, "generator": self.output_dropout.generator,
+        }  # fmt: skip
+        if not self.cross and cache is None and self.rotary is None:
+            y = F.self_attention(self.query_key_value(x), self.num_heads, self.num_kv_heads, **options)
+            return end_of_branch(y, self.output, self.output_dropout, residual)
         if self.cross:
             q = self._heads(self.query(x), self.num_heads)
             k, v = self._context_keys(context, cache)
         else:
             q, k, v = self._self_keys(x, cache)
-        y = F.scaled_dot_product_attention(
-            q, k, v,
-            attn_mask=bias, key_padding_mask=attention_mask, is_causal=causal,
-            dropout_p=self.attention_dropout if self.training else 0.0, generator=self.output_dropout.generator,
-        )  # (B, H, Tq, head_dim)  # fmt: skip
+        y = F.scaled_dot_product_attention(q, k, v, **options)  # (B, H, Tq, head_dim)
         y = F.reshape(y.transpose(1, 2), *x.shape[:2], self.num_heads * self.head_dim)
         return end_of_branch(y, self.output, self.output_dropout, residual)
 

@@ -53,6 +53,8 @@ BAD = [
     (lambda: F.cross_entropy(X, np.ones((2, 3)), reduction="avg"), ValueError, "'mean', 'sum', 'none'"),
     (lambda: F.cross_entropy(X, Tensor(np.ones((2, 3)), requires_grad=True)), ValueError, "detach()"),
     (lambda: F.scaled_dot_product_attention(X, X, X), ValueError, "batch, heads, positions, head_dim"),
+    (lambda: F.self_attention(X, 1), ValueError, r"wants \(batch, positions, 3 · head_dim\)"),
+    (lambda: F.self_attention(np.ones((1, 2, 10)), 2, 1), ValueError, "for 2 query and 1 key heads"),
     (lambda: F.attention_composed(Q, Q[:, :, :1], Q), ValueError, "must agree"),
     (lambda: F.scaled_dot_product_attention(Q, Q[..., :4], Q), ValueError, "head_dim must agree"),
     (

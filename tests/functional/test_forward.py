@@ -130,6 +130,10 @@ VALUES = {
         F.scaled_dot_product_attention(X[None, :1] * 0, X[None, :1], X[None, :1]),
         np.broadcast_to(X[0].mean(0), (1, 1, 3, 4)),
     ),
+    "self_attention": (
+        F.self_attention(np.concatenate([0 * X, 0 * X, X], -1), 1),
+        np.broadcast_to(X.mean(1, keepdims=True), X.shape),
+    ),
     "attention_composed": (
         F.attention_composed(X[None, :1] * 0, X[None, :1], X[None, :1]),
         np.broadcast_to(X[0].mean(0), (1, 1, 3, 4)),

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install numba")
 
-import minilm_kernels  # noqa: E402
+import minilm_kernels
 
 PART = "from minilm_kernels.cpu.compile import part\n\n\n@part\ndef factor(x):\n    return x * 2\n"
 KERNEL = """

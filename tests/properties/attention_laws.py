@@ -226,3 +226,16 @@ def extreme_scores_do_not_overflow(F, Tensor, attention, draw):
         y.backward(x.rng.standard_normal(y.shape))
     close(y, np.broadcast_to(bias > 0, y.shape).astype(float), "extreme scores overflow")
     expect(all(np.isfinite(t.grad).all() for t in (q, k, v)), "extreme scores make a gradient not finite")
+
+
+@law
+def packed_heads_are_split_and_merged(F, Tensor, attention, draw):
+    """self_attention of queries, keys and values side by side = attention of the three, its heads side by side."""
+    x = Inputs(draw)
+    B, H_kv, T, D = x.B, x.k.shape[1], x.Tk, x.D
+    packed = x.rng.standard_normal((B, T, (x.H + 2 * H_kv) * D))
+    heads = packed.reshape(B, T, -1, D).swapaxes(1, 2)
+    q, k, v = heads[:, : x.H], heads[:, x.H : x.H + H_kv], heads[:, x.H + H_kv :]
+    got = F.self_attention(packed, x.H, H_kv, is_causal=x.causal)
+    want = attention(q, k, v, is_causal=x.causal).data.swapaxes(1, 2).reshape(B, T, x.H * D)
+    close(got, want, "packed attention differs from attention of its parts")

@@ -115,6 +115,27 @@ def cross_entropy(draw, name):
     return lambda F, z: F.cross_entropy(z, targets, **options), [draw(arrays((*lead, C)))]
 
 
+@row("self_attention")
+def self_attention(draw, name):
+    B, T, D = draw(sizes(1, 2)), draw(sizes(1, 4)), draw(sizes(1, 3))
+    H_kv, groups = draw(sizes(1, 2)), draw(sizes(1, 2))
+    H = H_kv * groups
+    rng = np.random.default_rng(draw(SEEDS))
+    options = {"is_causal": draw(st.booleans()), "dropout_p": draw(st.sampled_from([0.0, 0.4]))}
+    if draw(st.booleans()):
+        options["key_padding_mask"] = rng.random((B, T)) < 0.7
+    seed = draw(SEEDS)
+    inputs = [draw(arrays((B, T, (H + 2 * H_kv) * D)))]
+    if draw(st.booleans()):
+        inputs.append(draw(arrays(draw(broadcastable((B, H, T, T))))))
+
+    def function(F, x, *bias):
+        extra = {"attn_mask": bias[0]} if bias else {}
+        return F.self_attention(x, H, H_kv, **options, **extra, generator=np.random.default_rng(seed))
+
+    return function, inputs
+
+
 @row("scaled_dot_product_attention", "attention_composed")
 def attention(draw, name):
     B, H_kv, groups = draw(sizes(1, 2)), draw(sizes(1, 2)), draw(sizes(1, 2))

@@ -21,7 +21,7 @@ from minilm_kernels.cpu.vector import lanes, load, pointer, splat, store, where_
 Array = Any
 
 
-def bias_gradient(
+def gradient_of_bias(
     numbers: Array, floats: tuple[float, float, float], gradients: Gradients, bias: Array, query: Array, value: Array
 ) -> Array:
     """dbias in the shape of the bias, from dS = W ⊙ (dW − δ)."""

@@ -18,7 +18,7 @@ import numpy as np
 from numba import config
 
 from minilm_kernels.cpu import pool as threads
-from minilm_kernels.cpu.attention_bias import bias_gradient
+from minilm_kernels.cpu.attention_bias import gradient_of_bias
 from minilm_kernels.cpu.attention_call import (
     HEAD_VECTORS,
     KEYS,
@@ -61,29 +61,38 @@ CACHE_BYTES = 320 << 10  # for the tiles of queries that wait
 Array = Any
 
 
-def attention_backward(grad_output: Array, residuals: AttentionResiduals) -> tuple[Array, Array, Array, Array | None]:
+def attention_backward(
+    grad_output: Array,
+    residuals: AttentionResiduals,
+    *,
+    bias_gradient: bool = True,
+    out: tuple[Array, Array, Array] | None = None,
+) -> tuple[Array, Array, Array, Array | None]:
     """The cotangents of query, key, value and bias (None without a bias of floats), as reference.attention_backward.
 
     Each lies in memory like its input: with the heads of a position next to each other, or not.
+    bias_gradient: False leaves that of the bias out. out: where those of query, key and value are written (features
+    contiguous).
     """
     numbers, floats, query, key, value, _, _, _, bias, _ = residuals
     dtype, size = query.dtype, query.itemsize
     (B, H, Tq, D), H_kv, Tk, Dv = query.shape, key.shape[1], key.shape[2], value.shape[3]
     grad_output = rows_of(grad_output)
-    grads = [empty_heads(a.shape, heads_are_inside(a), dtype) for a in (query, key, value)]
+    if out is None:
+        out = tuple(empty_heads(a.shape, heads_are_inside(a), dtype) for a in (query, key, value))
     chunks = max(1, min(-(-TASKS // max(1, B * H_kv)), Tk // SMALLEST_CHUNK))
     chunk = max(KEYS, -(-Tk // (chunks * KEYS)) * KEYS)
     chunks = max(1, -(-Tk // chunk))
     done = np.zeros(chunks * B * H, np.int64)
     tile_bytes = size * tile_elements(D, Dv, size)
     tiles = max(1, min(8, CACHE_BYTES // tile_bytes, -(-Tq * size // ROW_BYTES)))
-    g = describe_gradients([grad_output, *grads], chunk, tiles)
+    g = describe_gradients([grad_output, *out], chunk, tiles)
     memory = threads.scratch(tiles * tile_bytes + size * key_elements(D, Dv, size))
     backward(threads.start(), memory, numbers, floats, g, np.empty(0, dtype), done, B * H_kv * chunks)
     grad_bias = None
-    if bias is not None and bias.dtype != bool:
-        grad_bias = bias_gradient(numbers, floats, g, bias, query, value)
-    return (*grads, grad_bias)
+    if bias_gradient and bias is not None and bias.dtype != bool:
+        grad_bias = gradient_of_bias(numbers, floats, g, bias, query, value)
+    return (*out, grad_bias)
 
 
 def tile_elements(D: int, Dv: int, itemsize: int) -> int:

@@ -43,6 +43,8 @@ def plan(M: int, N: int, K: int, threads: int, itemsize: int, a_transposed: int)
     choices = ((1, 0),) if M * N * K < SMALL else ((4, 384), (2, 192), (1, 0))
     for tasks, least in choices:
         parts = -(-tasks * threads // blocks)
+        while parts * blocks % threads and parts < 2 * tasks * threads:  # as many tasks for one thread as for another
+            parts += 1
         if M // parts >= least:
             break
     mc = even(M, parts, ROWS)
