@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from minilm.bench import machine
-from minilm.bench.recipes import RECIPES, Recipe
+from minilm.bench.recipes import RECIPES, USUAL, Recipe
 from minilm.errors import InputError
 
 MIB = 1 << 20
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         require_torch()
     results: dict[str, dict[str, dict[str, int]]] = {}
     rows = [["MiB", "before", "peak", "step", "floor"]]
-    for name in options.recipe or RECIPES:
+    for name in options.recipe or USUAL:
         results[name] = {engine: in_process(name, engine, options.threads) for engine in engines}
         for engine, figures in results[name].items():
             step = figures["peak"] - figures["before"]
@@ -55,7 +55,10 @@ def make_parser() -> argparse.ArgumentParser:
     options = machine.parser("memory", __doc__ or "")
     machine.add_threads(options)
     options.add_argument(
-        "--recipe", action="append", choices=list(RECIPES), help="what to train; may be repeated (default: all three)"
+        "--recipe",
+        action="append",
+        choices=list(RECIPES),
+        help="what to train; may be repeated (default: char, char-big, gpt2)",
     )
     options.add_argument("--engine", choices=["minilm", "torch", "both"], default="both", help="default: both")
     options.add_argument("--child", action="store_true", help=argparse.SUPPRESS)  # measure here, print JSON

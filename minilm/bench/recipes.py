@@ -1,9 +1,9 @@
-"""The three training recipes that are measured: what is trained, on which batches, with which optimizer."""
+"""The training recipes that are measured: what is trained, on which batches, with which optimizer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,3 +76,21 @@ RECIPES = {
         ),
     )
 }
+RECIPES |= {
+    name: replace(RECIPES[like], name=name, title=title, **changes)
+    for name, like, title, changes in (
+        (
+            "char-big-32",
+            "char-big",
+            "nanoGPT's larger recipe with batch 32",
+            {"batch_size": 32, "timed_steps": 6, "block": 1},
+        ),
+        (
+            "gpt2-1024",
+            "gpt2",
+            "GPT-2 small, 124M parameters: context 1024, batch 1",
+            {"model": GPTConfig.gpt2(context_length=1024), "timed_steps": 4},
+        ),
+    )
+}
+USUAL = ("char", "char-big", "gpt2")  # what a benchmark measures unless told otherwise

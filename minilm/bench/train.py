@@ -38,7 +38,7 @@ import numpy as np
 
 from minilm.bench import machine, profile
 from minilm.bench.engines import Engine, MinilmEngine, TorchEngine
-from minilm.bench.recipes import RECIPES, Recipe
+from minilm.bench.recipes import RECIPES, USUAL, Recipe
 
 TOLERANCE = 1e-4  # of losses and gradients
 CHANGE_TOLERANCE = 1e-2  # of what the optimizer makes of them
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if code is not None:
         return code
     results, agree = {}, True
-    for name in options.recipe or RECIPES:
+    for name in options.recipe or USUAL:
         recipe = RECIPES[name]
         print(f"\n{recipe.name}: {recipe.title}")
         if options.profile:
@@ -69,9 +69,12 @@ def make_parser() -> argparse.ArgumentParser:
     options = machine.parser("train", __doc__ or "")
     machine.add_threads(options)
     options.add_argument(
-        "--recipe", action="append", choices=list(RECIPES), help="what to train; may be repeated (default: all three)"
+        "--recipe",
+        action="append",
+        choices=list(RECIPES),
+        help="what to train; may be repeated (default: char, char-big, gpt2)",
     )
-    options.add_argument("--steps", type=machine.positive, help="timed steps per engine (default: 100, 20 and 6)")
+    options.add_argument("--steps", type=machine.positive, help="timed steps per engine (default: as many as the recipe says, 4 to 100)")
     options.add_argument("--pause", type=float, default=0.1, help="seconds of rest between turns (default: 0.1)")
     options.add_argument("--only", choices=["minilm", "torch"], help="time one engine alone, without the comparison")
     options.add_argument("--no-check", action="store_true", help="skip the 20 steps that compare losses and gradients")

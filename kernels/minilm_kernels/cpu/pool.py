@@ -82,6 +82,17 @@ def atomic_swap(typingctx, array, i, x):
 
 
 @intrinsic
+def atomic_replace(typingctx, array, i, old, new):
+    """array[i] = new if it is still `old`, as one indivisible step; tells whether it was."""
+
+    def generate(context, builder, sig, args):
+        where = _slot(context, builder, sig.args[0], args[0], args[1])
+        return builder.extract_value(builder.cmpxchg(where, args[2], args[3], "seq_cst", "seq_cst"), 1)
+
+    return types.boolean(array, types.intp, types.int64, types.int64), generate
+
+
+@intrinsic
 def atomic_get(typingctx, array, i):
     """array[i] as it is now, whoever wrote it."""
 
@@ -151,15 +162,18 @@ def call_task(typingctx, function, arguments, worker, i):
 def work(state, worker, epoch):
     """Take tasks of the job with this epoch until none is left.
 
-    The ticket holds epoch and number together: a thread that comes late draws a ticket of another epoch, and leaves.
+    The ticket holds the epoch above and the number of the next task below, and is drawn only if it is of this epoch. So a
+    thread that comes late, when the next job has begun, leaves that job's tickets alone; and one that has drawn a ticket
+    has read function, arguments and count of the same job, for these change only after the ticket did.
     """
     function, arguments, count = state[FUNCTION], state[ARGUMENTS], state[COUNT]
     while True:
-        ticket = atomic_add(state, TICKET, 1)
+        ticket = atomic_get(state, TICKET)
         i = ticket & ((1 << INDEX_BITS) - 1)
         if ticket >> INDEX_BITS != epoch or i >= count:
             return
-        call_task(function, arguments, worker, i)
+        if atomic_replace(state, TICKET, ticket, ticket + 1):
+            call_task(function, arguments, worker, i)
 
 
 @part
