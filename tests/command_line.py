@@ -16,6 +16,11 @@ TINY_MODEL = "--model.num_layers 1 --model.num_heads 2 --model.hidden_size 16 --
 TINY = f"{TINY_MODEL} --training.max_steps 6 --training.batch_size 4 --training.warmup_steps 0"
 
 
+def without_notice(err: str) -> str:
+    """What stands on stderr, but for the line that comes where kernels had to be compiled: with a fresh cache, that is."""
+    return "".join(line for line in err.splitlines(True) if not line.startswith("compiling kernels"))
+
+
 class Result(NamedTuple):
     """How a command ended."""
 
@@ -36,14 +41,15 @@ class CommandLine:
             code = cli.main(shlex.split(line))
         except SystemExit as end:  # --help and --version
             code = int(end.code or 0)
-        return Result(code, *self.capsys.readouterr())
+        out, err = self.capsys.readouterr()
+        return Result(code, out, without_notice(err))
 
     def fresh(self, line: str, timeout: float = 120, **changes: str) -> Result:
         done = subprocess.run(
             command(line), cwd=self.folder, env=environment(**changes), capture_output=True, text=True, timeout=timeout,
             check=False,
         )  # fmt: skip
-        return Result(done.returncode, done.stdout, done.stderr)
+        return Result(done.returncode, done.stdout, without_notice(done.stderr))
 
     def start(self, line: str) -> subprocess.Popen:
         """Start it and come back at once; its output is read with communicate()."""

@@ -74,7 +74,9 @@ def make_parser() -> argparse.ArgumentParser:
         choices=list(RECIPES),
         help="what to train; may be repeated (default: char, char-big, gpt2)",
     )
-    options.add_argument("--steps", type=machine.positive, help="timed steps per engine (default: as many as the recipe says, 4 to 100)")
+    options.add_argument(
+        "--steps", type=machine.positive, help="timed steps per engine (default: as many as the recipe says, 4 to 100)"
+    )
     options.add_argument("--pause", type=float, default=0.1, help="seconds of rest between turns (default: 0.1)")
     options.add_argument("--only", choices=["minilm", "torch"], help="time one engine alone, without the comparison")
     options.add_argument("--no-check", action="store_true", help="skip the 20 steps that compare losses and gradients")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +40,26 @@ def wait_for_steps(process, folder, name="step-000100"):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_kernels_are_compiled_ahead(minilm, tmp_path):
+    """After `minilm kernels` a training run and a generated text find everything in the cache."""
+    where = {**environment(), "MINILM_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run(line):
+        return subprocess.run(command(line), cwd=minilm.folder, env=where, capture_output=True, text=True, timeout=600)
+
+    first = run(f"train --corpus t.txt --out one {TINY} --quiet")
+    assert first.stderr.startswith("compiling kernels"), first.stderr
+    shutil.rmtree(tmp_path / "cache")
+    report = run("kernels")
+    assert report.returncode == 0, report.stderr
+    assert "(0 files" not in report.stdout
+    second = run(f"train --corpus t.txt --out two {TINY} --quiet")
+    assert (second.returncode, second.stderr) == (0, "")
+    written = run("generate two --max-new-tokens 20")
+    assert (written.returncode, written.stderr) == (0, "")
 
 
 def test_the_first_quarter_of_an_hour(minilm):
