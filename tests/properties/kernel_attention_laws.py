@@ -14,6 +14,7 @@ from properties.gradcheck import expect
 from properties.kernel_cases import LONG_KEYS, Shapes
 from properties.kernel_laws import size_of
 
+from minilm_kernels import reference
 from minilm_kernels.random import dropout_mask
 
 ATTENTION_LAWS: dict[str, Callable[..., None]] = {}
@@ -289,6 +290,21 @@ def a_nan_reaches_who_sees_it(kernels, draw):
     struck[b, h, j, x.rng.integers(struck.shape[-1])] = np.nan
     rows = np.isnan(x.output(bias=mask)).any(-1)[b, heads]
     expect(rows[mask[b, heads, :, j]].all(), f"the NaN of a {where} is lost to a query that sees it")
+
+
+@law
+def sequences_of_several_tiles_follow_the_formula(kernels, draw):
+    """Longer than any tile of queries or keys: values and gradients of the reference, with dropout and causal mask too."""
+    rng = np.random.default_rng(draw(SEEDS))
+    T = draw(st.sampled_from([197, 230]))
+    q, k, v, grad = rng.standard_normal((4, 1, 1, T, 4)) * 3
+    options = {"causal": draw(st.booleans()), "dropout": draw(st.sampled_from([0.0, 0.5])), "seed": 7}
+    results = []
+    for module in (kernels, reference):
+        output, residuals = module.attention(q, k, v, **options)
+        results.append((output, *module.attention_backward(grad, residuals)[:3]))
+    for got, want in zip(*results, strict=True):
+        expect(np.allclose(got, want, rtol=1e-9, atol=1e-9), "several tiles differ from the formula")
 
 
 def rms(a: np.ndarray) -> float:
