@@ -73,6 +73,8 @@ MUTANTS = [
            "c.D, n, at, g.query_row, c.scale)", "c.D, n, at, g.query_row, 1.0)"),
     Mutant("attention: one head of a group", "cpu/attention_gradient.py", "grouped_queries_are_repeated_keys",
            "for h in range(kv * group, (kv + 1) * group):", "for h in range(kv * group, kv * group + 1):"),
+    Mutant("attention: stale scores behind the diagonal", "cpu/attention_gradient.py", "several_tiles_follow_the_formula",
+           "                    fill(dS + (j * queries + x), block, 0.0)\n", ""),
     Mutant("attention: dK of the last tile alone", "cpu/attention_gradient.py", "several_tiles_follow_the_formula",
            "add_rows(tile_dK, wide, keys, c.D, dK + key * g.key_row, g.key_row)",
            "add_rows(tile_dK, wide, keys, c.D, dK + start * g.key_row, g.key_row)"),

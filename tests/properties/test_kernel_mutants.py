@@ -17,11 +17,14 @@ from properties.kernel_mutants import MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# The same vectors on every machine, and narrow ones: a tile then has several blocks of them, and their edges are tried.
+TARGET = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
+
 
 def run(*numbers: int | str) -> list[list]:
     """One process without a compiler, which tries these mutants."""
     folders = [str(ROOT / "tests"), str(ROOT), str(ROOT / "kernels")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders), "NUMBA_DISABLE_JIT": "1"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders), "NUMBA_DISABLE_JIT": "1", **TARGET}
     environment.pop("MINILM_KERNELS", None)
     done = subprocess.run(
         [sys.executable, "-m", "properties.kernel_mutant_run", *map(str, numbers)], env=environment, capture_output=True,
