@@ -35,7 +35,7 @@ BACKENDS = ("reference", "numba", "cupy")
 HOMES = {"numba": "numpy", "cupy": "cupy"}  # whose arrays they take; the reference takes both
 MODULES = {"numba": f"{PACKAGE}.cpu", "cupy": f"{PACKAGE}.gpu"}
 MISSING = {
-    "numba": 'the numba kernels need Numba, which cannot be imported; install it: pip install "minilm[numba]"',
+    "numba": "the numba kernels need Numba, which cannot be imported; install it: pip install numba",
     "cupy": "there are no CuPy kernels here; the reference computes on CuPy arrays too: use_kernels('reference')",
 }
 

@@ -8,12 +8,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from minilm.bench import machine
 from minilm.bench.kernel_pairs import Attention, Call, Kernels, NotBuiltError, attention_ours, attention_theirs
-from minilm.bench.memory import MIB, peak_memory
+from minilm.bench.memory import MIB, forget_peak, peak_memory
 from minilm.bench.torch_gpt import require_torch
 from minilm.errors import InputError
 
@@ -98,21 +97,12 @@ def measure(engine: str, direction: str, backend: str, quick: bool, threads: int
 
 def extra_of(call: Call) -> dict[str, int | None]:
     """Bytes that one call needs beyond what was resident before, and the size of its results."""
-    before = forget_peak()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # give back what was freed, or the call could use it unseen
+    forget_peak()
+    before = peak_memory()
     results = call()
     return {"extra": peak_memory() - before, "results": sum(result.nbytes for result in results)}
-
-
-def forget_peak() -> int:
-    """Set the process's peak back to what is resident now, where Linux lets it; returns the peak after that.
-
-    Elsewhere an earlier peak can hide a part of what comes.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    return peak_memory()
 
 
 def rows(results: list[dict[str, Any]]) -> list[list[str]]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from minilm.bench import machine
-from minilm.bench.memory import peak_memory
+from minilm.bench.memory import forget_peak, peak_memory
 from minilm_kernels.ladder import ATTENTION, Rung
 
 SHAPE = (1, 2, 0, 64)  # B, H, T, D
@@ -85,12 +84,3 @@ def measure_here(name: str, threads: int, lengths: list[int]) -> int:
         figures[T] = peak_memory() - before - sum(x.nbytes for x in outputs)
     print(json.dumps(figures))
     return 0
-
-
-def forget_peak() -> bool:
-    """Let the peak of resident memory start again from what is resident now (Linux); False where that is not possible."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True

@@ -92,6 +92,15 @@ def measure(recipe: Recipe, engine_name: str, threads: int) -> dict[str, int]:
     return {"before": before, "peak": peak_memory(), "floor": 16 * parameters}
 
 
+def forget_peak() -> bool:
+    """Let the peak of resident memory start again from what is resident now (Linux); False where that is not possible."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
 def peak_memory() -> int:
     """The most bytes of memory this process ever had resident."""
     status = Path("/proc/self/status")

@@ -7,8 +7,9 @@ from typing import Any
 
 import minilm_kernels as kernels
 from minilm.functional._broadcast import same_float
-from minilm.tensor import Array, Tensor, as_float, record
+from minilm.tensor import Tensor, as_float, record
 from minilm_kernels import array_namespace
+from minilm_kernels.formulas.activations import logistic
 
 
 def tanh(x: Any) -> Tensor:
@@ -91,9 +92,3 @@ def gelu_tanh_composed(x: Any) -> Tensor:
     """GELU's tanh form, written as the formula reads."""
     x = as_float(x)
     return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-
-
-def logistic(a: Array) -> Array:
-    """1/(1 + e^−a) = e^min(a, 0)/(1 + e^−|a|) on an array: no power is above 1, so nothing overflows."""
-    xp = array_namespace(a)
-    return xp.exp(xp.minimum(a, 0)) / (1 + xp.exp(-xp.abs(a)))

@@ -172,7 +172,7 @@ def test_without_numba_the_reference_serves_and_says_so_once():
     done = run(script, block="numba")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "reference\n"
-    assert done.stderr.count('pip install "minilm[numba]"') == 1
+    assert done.stderr.count("pip install numba") == 1
     assert done.stderr.startswith("<string>:"), "the warning points at the caller"
 
 
@@ -196,7 +196,7 @@ def test_numba_that_cannot_be_imported_is_said(monkeypatch):
 def test_asking_for_numba_without_numba():
     script = "import minilm_kernels as k\ntry: k.use_kernels('numba')\nexcept ImportError as error: print(error)"
     done = run(script, block="numba")
-    assert 'pip install "minilm[numba]"' in done.stdout, done.stderr
+    assert "pip install numba" in done.stdout, done.stderr
 
 
 def test_the_environment_decides():

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-numba = pytest.importorskip("numba", reason="Numba is not installed: pip install 'minilm[numba]'")
+numba = pytest.importorskip("numba", reason="Numba is not installed: pip install numba")
 
 from minilm_kernels.cpu import pool  # noqa: E402
 from minilm_kernels.cpu.compile import kernel, part  # noqa: E402

@@ -18,8 +18,6 @@ import minilm_kernels
 from minilm_kernels import dispatch
 
 NAMES = ("reference", "numba", "cupy")
-# True while Numba kernels are being written: one that is not there yet is skipped, by name. Afterwards False: a failure.
-UNFINISHED_ALLOWED = False
 
 
 class Threads:
@@ -62,12 +60,6 @@ class Backend:
     def __repr__(self) -> str:
         return self.name
 
-    def has(self, kernel: str) -> bool:
-        """Whether the backend has this kernel and its backward."""
-        backward = f"{kernel}_backward"
-        names = [kernel, backward] if backward in minilm_kernels.KERNELS else [kernel]
-        return not set(names) & set(missing(self.name))
-
 
 @functools.cache
 def why_not(name: str) -> str | None:
@@ -84,28 +76,12 @@ def why_not(name: str) -> str | None:
     return None
 
 
-@functools.cache
-def missing(name: str) -> tuple[str, ...]:
-    """The kernels that a backend lacks."""
-    module = dispatch.backend(name)
-    lacking = []
-    for kernel in minilm_kernels.KERNELS:
-        try:
-            getattr(module, kernel)
-        except (AttributeError, ModuleNotFoundError):
-            lacking.append(kernel)
-    return tuple(lacking)
-
-
-def backend_or_skip(name: str, kernel: str | None = None) -> Backend:
-    """The backend called `name`; skips the test where it, or the kernel asked for, is not there."""
+def backend_or_skip(name: str) -> Backend:
+    """The backend called `name`; skips the test where it cannot run."""
     reason = why_not(name)
     if reason:
         pytest.skip(reason)
-    backend = Backend(name)
-    if kernel is not None and UNFINISHED_ALLOWED and not backend.has(kernel):
-        pytest.skip(f"the {name} kernels have no {kernel} yet")
-    return backend
+    return Backend(name)
 
 
 def has_numba() -> bool:

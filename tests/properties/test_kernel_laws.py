@@ -19,7 +19,7 @@ EXAMPLES = 20
 @settings(max_examples=EXAMPLES)
 @given(data=st.data())
 def test_law(law, kernel, backend, data):
-    kernels = backend_or_skip(backend, kernel)
+    kernels = backend_or_skip(backend)
     with np.errstate(all="ignore"):
         LAWS[law](kernels, kernel, data.draw)
 
@@ -30,6 +30,6 @@ def test_law(law, kernel, backend, data):
 @settings(max_examples=300)
 @given(data=st.data())
 def test_many_examples_of_the_formula(kernel, backend, data):
-    kernels = backend_or_skip(backend, kernel)
+    kernels = backend_or_skip(backend)
     with np.errstate(all="ignore"):
         LAWS["equals_the_formula"](kernels, kernel, data.draw)

@@ -19,7 +19,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from minilm_kernels.cpu.compile import part
 from minilm_kernels.cpu.plain import Pointer as PlainPointer
 from minilm_kernels.cpu.target import TARGET
-from minilm_kernels.cpu.vector import I64, Pointer, scalar
+from minilm_kernels.cpu.vector_types import I64, Pointer
 from minilm_kernels.random import kept_scale, row_keys, threshold
 
 ROW_BYTES = 256  # a row of a tile: 64 float32 or 32 float64 queries
@@ -212,16 +212,6 @@ def address_of(typingctx, p):
 
 
 @intrinsic
-def pointer_at(typingctx, address, like):
-    """The address, a number, as a pointer to the same type of elements as `like`."""
-
-    def generate(context, builder, sig, args):
-        return builder.inttoptr(args[0], scalar(like.element).as_pointer())
-
-    return like(types.int64, like), generate
-
-
-@intrinsic
 def bytes_at(typingctx, address):
     """The address as a pointer to bytes without sign."""
 
@@ -248,9 +238,6 @@ if config.DISABLE_JIT:
 
     def address_of(p):
         return p.address
-
-    def pointer_at(address, like):
-        return PlainPointer(address, like.dtype)
 
     def bytes_at(address):
         return PlainPointer(address, np.dtype(np.uint8))

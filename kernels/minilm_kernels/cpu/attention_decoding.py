@@ -24,28 +24,28 @@ from minilm_kernels.cpu.attention_call import (
     call_of,
     describe,
     padding_bytes,
-    pointer_at,
     rows_of,
-)  # fmt: skip
+)
 from minilm_kernels.cpu.attention_forward import attention
 from minilm_kernels.cpu.attention_tiles import all_padded, copy_rows, fill, keys_seen, tile_pointer
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.exponential import exp2
 from minilm_kernels.cpu.pool import parallel_for
 from minilm_kernels.cpu.tile import make_product
-from minilm_kernels.cpu.vector import (
+from minilm_kernels.cpu.vector import (  # fmt: skip
     fma,
     lanes,
     load,
     load_first,
     maximum,
     pointer,
+    pointer_at,  # fmt: skip
     reduce_add,
     reduce_max,
     splat,
     store,
     store_first,
-)  # fmt: skip
+)
 
 CHUNK = 256  # keys of a task
 FEW = 16  # more queries than this are faster in tiles

@@ -25,10 +25,9 @@ from minilm_kernels.cpu.attention_call import (
     call_of,
     describe,
     padding_bytes,
-    pointer_at,
     random_words,
     rows_of,
-)  # fmt: skip
+)
 from minilm_kernels.cpu.attention_tiles import (
     all_padded,
     drop,
@@ -43,7 +42,16 @@ from minilm_kernels.cpu.attention_tiles import (
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.exponential import exp2
 from minilm_kernels.cpu.pool import parallel_for
-from minilm_kernels.cpu.vector import lanes, load, maximum, pointer, splat, store, where_less
+from minilm_kernels.cpu.vector import (
+    lanes,
+    load,
+    maximum,
+    pointer,
+    pointer_at,  # fmt: skip
+    splat,
+    store,
+    where_less,
+)
 
 Array = Any
 

@@ -30,9 +30,8 @@ from minilm_kernels.cpu.attention_call import (
     call_of,
     empty_heads,
     heads_are_inside,
-    pointer_at,
     rows_of,
-)  # fmt: skip
+)
 from minilm_kernels.cpu.attention_scores import (
     columns_of,
     describe_gradients,
@@ -52,7 +51,15 @@ from minilm_kernels.cpu.attention_tiles import (
 )
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.pool import PAUSES, atomic_get, atomic_swap, give_way, parallel_for, pause
-from minilm_kernels.cpu.vector import lanes, load, load_first, pointer, store, store_first
+from minilm_kernels.cpu.vector import (
+    lanes,
+    load,
+    load_first,
+    pointer,
+    pointer_at,  # fmt: skip
+    store,
+    store_first,
+)
 
 TASKS = 16  # as many tasks as there should be: fewer heads are cut into chunks of keys
 SMALLEST_CHUNK = 256  # keys

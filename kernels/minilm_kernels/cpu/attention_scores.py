@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from minilm_kernels.cpu.attention_call import HEAD_VECTORS, LOG2E, PER_ROW, ROW_BYTES, VECTORS, address, pointer_at
+from minilm_kernels.cpu.attention_call import HEAD_VECTORS, LOG2E, PER_ROW, ROW_BYTES, VECTORS, address
 from minilm_kernels.cpu.attention_tiles import copy_rows, drop, fill, product, score_block, tile_pointer, transpose
 from minilm_kernels.cpu.compile import part
 from minilm_kernels.cpu.exponential import exp2
-from minilm_kernels.cpu.vector import fma, lanes, load, splat, store
+from minilm_kernels.cpu.vector import fma, lanes, load, pointer_at, splat, store
 
 Array = Any
 

@@ -20,12 +20,22 @@ from minilm_kernels.cpu.attention_call import (
     ROWS,
     VECTORS,
     bytes_at,
-    pointer_at,
     words_at,
 )
 from minilm_kernels.cpu.compile import part
 from minilm_kernels.cpu.tile import make_product, transpose_block
-from minilm_kernels.cpu.vector import lanes, load, load_first, load_like, maximum, splat, store, where_first, where_less
+from minilm_kernels.cpu.vector import (
+    lanes,
+    load,
+    load_first,
+    load_like,
+    maximum,
+    pointer_at,
+    splat,
+    store,
+    where_first,
+    where_less,
+)
 
 
 def make_rows_product(start: str, rows: int, vectors: int) -> Any:

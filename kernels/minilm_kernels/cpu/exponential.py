@@ -16,7 +16,7 @@ from numba import config, types
 from numba.extending import intrinsic
 
 from minilm_kernels.cpu import plain
-from minilm_kernels.cpu.vector import constant, multiply_add
+from minilm_kernels.cpu.vector_types import constant, multiply_add
 
 LOG2E = math.log2(math.e)
 LN2 = math.log(2)

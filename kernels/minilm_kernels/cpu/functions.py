@@ -18,16 +18,8 @@ from numba import config, types
 from numba.extending import intrinsic
 
 from minilm_kernels.cpu.compile import inlined
-from minilm_kernels.cpu.vector import (
-    absolute,
-    constant,
-    fma,
-    maximum,
-    minimum,
-    multiply_add,
-    splat,
-    where_less,
-)
+from minilm_kernels.cpu.vector import absolute, fma, maximum, minimum, splat, where_less
+from minilm_kernels.cpu.vector_types import constant, multiply_add
 from minilm_kernels.formulas.activations import ERFC, SQRT_HALF, C, K
 
 LN2 = math.log(2)

@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.gemm_tiles import ROWS, VECTORS, make_product, row_of_tiles
-from minilm_kernels.cpu.micro import pointer_at
 from minilm_kernels.cpu.packing import GROUP, pack_a, pack_b, panel_rows
 from minilm_kernels.cpu.pool import parallel_for
-from minilm_kernels.cpu.vector import lanes, load, load_first, pointer, splat, store_first
+from minilm_kernels.cpu.vector import lanes, load, load_first, pointer, pointer_at, splat, store_first
 
 KC = 384  # k's in a block: ROWS · KC numbers of A stay in the first cache
 PANELS = 12  # panels of B in a block: with KC they fill about half of the second cache

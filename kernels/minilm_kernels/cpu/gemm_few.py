@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.gemm_tiles import finish, make_product
-from minilm_kernels.cpu.micro import pointer_at
 from minilm_kernels.cpu.pool import parallel_for
-from minilm_kernels.cpu.vector import fma, lanes, load, load_first, reduce_add, splat, store, store_first
+from minilm_kernels.cpu.vector import fma, lanes, load, load_first, pointer_at, reduce_add, splat, store, store_first
 
 FEW = 4  # rows up to which this is used: with more, packing B pays
 STRIPE = 1024  # columns of a task: sums of STRIPE columns stay in the first cache

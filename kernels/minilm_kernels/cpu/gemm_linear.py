@@ -12,9 +12,9 @@ from minilm_kernels.cpu.compile import inlined, kernel, part
 from minilm_kernels.cpu.functions import gelu_erf_slope, gelu_tanh_slope, relu_slope, silu_slope
 from minilm_kernels.cpu.gemm_product import ZEROS, product
 from minilm_kernels.cpu.gemm_tiles import ACTIVATIONS, GELU, GELU_TANH, RELU
-from minilm_kernels.cpu.micro import address_of, pointer_at
+from minilm_kernels.cpu.micro import address_of
 from minilm_kernels.cpu.pool import parallel_for
-from minilm_kernels.cpu.vector import lanes, load_first, store_first
+from minilm_kernels.cpu.vector import lanes, load_first, pointer_at, store_first
 
 CHUNK = 1 << 13  # elements of a task of activation_backward
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from minilm_kernels.cpu.compile import inlined, part
 from minilm_kernels.cpu.functions import gelu_erf, gelu_tanh, relu, silu
-from minilm_kernels.cpu.micro import TILE, make_micro, pointer_at
-from minilm_kernels.cpu.vector import lanes, load, load_first, store_first
+from minilm_kernels.cpu.micro import TILE, make_micro
+from minilm_kernels.cpu.vector import lanes, load, load_first, pointer_at, store_first
 
 ROWS, VECTORS = TILE
 GELU, GELU_TANH, RELU, SILU = range(1, 5)

@@ -20,11 +20,17 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minilm_kernels.cpu.plain import Pointer as PlainPointer
 from minilm_kernels.cpu.plain import strided
 from minilm_kernels.cpu.target import AVX2, AVX512, NEON, TARGET, lanes_of
 from minilm_kernels.cpu.tile import UNROLL, own_function
-from minilm_kernels.cpu.vector import I64, Pointer, llvm_function, multiply_add, scalar, splat_value, vector_pointer
+from minilm_kernels.cpu.vector_types import (
+    I64,
+    llvm_function,
+    multiply_add,
+    scalar,
+    splat_value,
+    vector_pointer,
+)
 
 
 class Tile(NamedTuple):
@@ -35,16 +41,6 @@ class Tile(NamedTuple):
 
 
 TILE = {AVX512: Tile(8, 3), AVX2: Tile(6, 2), NEON: Tile(8, 3)}.get(TARGET, Tile(4, 2))
-
-
-@intrinsic
-def pointer_at(typingctx, address, like):
-    """The pointer at an address (a whole number) to elements like those of the array `like`."""
-
-    def generate(context, builder, sig, args):
-        return builder.inttoptr(args[0], scalar(like.dtype).as_pointer())
-
-    return Pointer(like.dtype)(types.intp, like), generate
 
 
 _HEAD = object.__basicsize__  # NumPy's C interface: the address of the data stands right after the head of the object
@@ -150,9 +146,3 @@ def make_micro(vectors: int, packed: bool) -> Any:
         strided(c, rows, vectors * W, c_row, 1)[:] = strided(s, rows, vectors * W, s_row, 1) + A @ B
 
     return plain_micro
-
-
-if config.DISABLE_JIT:
-
-    def pointer_at(address, like):
-        return PlainPointer(address, like.dtype)

@@ -19,19 +19,8 @@ from minilm_kernels.cpu.micro import TILE
 from minilm_kernels.cpu.plain import strided
 from minilm_kernels.cpu.target import lanes_of
 from minilm_kernels.cpu.tile import butterfly, own_function
-from minilm_kernels.cpu.vector import (
-    I32,
-    I64,
-    first_lanes,
-    lanes,
-    llvm_function,
-    load,
-    load_first,
-    scalar,
-    store,
-    suffix,
-    vector_pointer,
-)
+from minilm_kernels.cpu.vector import lanes, load, load_first, store
+from minilm_kernels.cpu.vector_types import I32, I64, first_lanes, llvm_function, scalar, suffix, vector_pointer
 
 ROWS, VECTORS = TILE
 GROUP = 4  # panels of B that are filled side by side: their rows are neighbours in memory

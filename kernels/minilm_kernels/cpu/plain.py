@@ -14,8 +14,9 @@ import numpy as np
 from minilm_kernels.cpu.target import lanes_of
 
 __all__ = [
-    "Pointer", "absolute", "fma", "lanes", "load", "load_first", "load_like", "maximum", "minimum", "pointer", "prefetch",
-    "reduce_add", "reduce_max", "splat", "sqrt", "store", "store_first", "where_first", "where_less",
+    "Pointer", "absolute", "fma", "lanes", "load", "load_first", "load_like", "maximum", "minimum", "pointer",
+    "pointer_at", "prefetch", "reduce_add", "reduce_max", "splat", "sqrt", "store", "store_first", "where_first",
+    "where_less",
 ]  # fmt: skip
 
 
@@ -43,6 +44,10 @@ class Pointer:
 
 def pointer(array: np.ndarray) -> Pointer:
     return Pointer(array.ctypes.data, array.dtype)
+
+
+def pointer_at(address: int, like: Any) -> Pointer:
+    return Pointer(address, like.dtype)
 
 
 def lanes(x: Any) -> int:

@@ -43,7 +43,7 @@ LOCK, EPOCH, TICKET, INSIDE, FUNCTION, ARGUMENTS, COUNT, THREADS, STOP, ASLEEP =
 SPINS = 20_000  # pauses before a waiting thread goes to sleep: about a millisecond
 PAUSES = 2_000  # pauses before a thread that waits for the last task lets others run on its core
 INDEX_BITS = 40  # a ticket is an epoch above and a task's number below
-CLOSED = (1 << INDEX_BITS) - (1 << 20)  # a number of a task that no job has
+CLOSED = (1 << INDEX_BITS) - 1  # a number of a task that no job has
 
 FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98}  # the number of Linux's system call `futex`
 FUTEX = FUTEX_CALLS.get(platform.machine(), 0) if sys.platform == "linux" else 0

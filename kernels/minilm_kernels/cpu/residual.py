@@ -15,16 +15,7 @@ from minilm_kernels.cpu.activations import BLOCK, flat
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.norms import chunks_of, sum_chunks
 from minilm_kernels.cpu.pool import parallel_for
-from minilm_kernels.cpu.vector import (
-    lanes,
-    load_first,
-    load_like,
-    pointer,
-    prefetch,
-    splat,
-    store_first,
-    where_less,
-)
+from minilm_kernels.cpu.vector import lanes, load_first, load_like, pointer, prefetch, splat, store_first, where_less
 from minilm_kernels.formulas.dropout import BiasResidualDropoutResiduals
 from minilm_kernels.random import BITS, kept_scale, row_keys, threshold
 

@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 
 from minilm_kernels.cpu import plain
 from minilm_kernels.cpu.target import lanes_of
-from minilm_kernels.cpu.vector import I32, I64, multiply_add, scalar, splat_value, vector_pointer
+from minilm_kernels.cpu.vector_types import I32, I64, multiply_add, scalar, splat_value, vector_pointer
 
 UNROLL = 4
 

@@ -17,7 +17,6 @@ from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.pool import parallel_for
 from minilm_kernels.cpu.target import lanes_of
 from minilm_kernels.cpu.vector import (
-    Vector,
     fma,
     lanes,
     load,
@@ -30,8 +29,8 @@ from minilm_kernels.cpu.vector import (
     sqrt,
     store,
     store_first,
-    vector_of,
 )
+from minilm_kernels.cpu.vector_types import Vector, vector_of
 
 COLUMNS = 128  # of the embedding's table, for a task
 AHEAD = 8  # rows
