@@ -1,8 +1,8 @@
 """Run as a program: `python -m properties.kernel_mutant_run 0 1 2` tries the mutants with these numbers.
 
-"none" instead of a number tries the kernels without a bug. Prints one line of JSON for each: its number, the law that
-noticed, and what it said. Started with NUMBA_DISABLE_JIT=1, so that the Numba kernels run as ordinary Python and a bug costs a
-fraction of a second instead of a compilation.
+"none" instead of a number tries the kernels without a bug, "unit" the products on the matrix unit. Prints one line of JSON for
+each: its number, the law that noticed, and what it said. Started with NUMBA_DISABLE_JIT=1, so that the Numba kernels run as
+ordinary Python and a bug costs a fraction of a second instead of a compilation.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from properties import matrix_unit_laws
 from properties.kernel_attention_laws import ATTENTION_LAWS
 from properties.kernel_backends import Backend
 from properties.kernel_laws import LAWS
 from properties.kernel_more_laws import MORE_LAWS
-from properties.kernel_mutants import FOLDER, MUTANTS, Mutant
+from properties.kernel_mutants import FOLDER, MUTANTS, UNIT, Mutant
 
 NAME = "mutated_minilm_kernels"
 SHORT = {"formula": "equals_the_formula", "derivative": "gradient_is_the_derivative"}
@@ -82,6 +83,8 @@ def law_of(check: str) -> Callable[[Any, Any], None]:
     short, _, kernel = check.partition(":")
     if kernel:
         return lambda kernels, draw: LAWS[SHORT[short]](kernels, kernel, draw)
+    if check == UNIT:
+        return matrix_unit_laws.products_on_the_matrix_unit
     return ATTENTION_LAWS[check] if check in ATTENTION_LAWS else MORE_LAWS[check][1]
 
 
@@ -122,12 +125,13 @@ def try_mutant(mutant: Mutant) -> tuple[str | None, str]:
 
 def main(numbers: list[str]) -> None:
     for number in numbers:
-        if number == "none":
+        if number in ("none", "unit"):
             checks = sorted({(check, backend_of(m.file)) for m in MUTANTS for check in m.checks.split()})
+            checks = [(check, backend) for check, backend in checks if (check == UNIT) == (number == "unit")]
             with mutated(None) as package:
                 for check, backend in checks:
                     said = complaint(check, Backend(backend, package, size="medium"), 4)
-                    print(json.dumps(["none", f"{backend}: {check}", said]), flush=True)
+                    print(json.dumps([number, f"{backend}: {check}", said]), flush=True)
         else:
             print(json.dumps([int(number), *try_mutant(MUTANTS[int(number)])]), flush=True)
 

@@ -31,6 +31,7 @@ class Mutant(NamedTuple):
         return text.replace(self.old, self.new)
 
 
+UNIT = "products_on_the_matrix_unit"  # tried for a processor that has one
 MUTANTS = [
     # --- attention, forward
     Mutant("attention: e for 2", "cpu/attention_forward.py", "formula:attention",
@@ -97,9 +98,9 @@ MUTANTS = [
            "l += at[c.Dv] * at[c.Dv + 1]", "l += at[c.Dv + 1]"),
     # --- products
     Mutant("linear: residual of the first row", "cpu/gemm_tiles.py", "formula:linear",
-           "p.residual + (i * p.residual_row + j)", "p.residual + j"),
+           "p.residual + (i * p.residual_row + n)", "p.residual + n"),
     Mutant("linear: Z kept after the activation", "cpu/gemm_tiles.py", "formula:linear",
-           "store_first(p.z + at, x, left)", "store_first(p.z + at, activate(x, p.activation), left)"),
+           "store_first(z + whole, x, left)", "store_first(z + whole, function(x), left)"),
     Mutant("matmul: later blocks of k replace the first", "cpu/gemm.py", "a_product_of_any_strides",
            "        if k0 > 0:\n            s, s_row", "        if k0 < 0:\n            s, s_row"),
     Mutant("linear: activation after each block of k", "cpu/gemm.py", "formula:linear",
@@ -107,9 +108,30 @@ MUTANTS = [
     Mutant("linear: bias gradient misses an odd row", "cpu/gemm.py", "formula:linear",
            "            if kn % 2:\n", "            if kn % 2 and kn < 0:\n"),
     Mutant("linear: slope of relu for silu", "cpu/gemm_linear.py", "formula:linear derivative:linear",
-           "    return silu_slope(x)", "    return relu_slope(x)"),
+           "gelu_tanh_slope, relu_slope, silu_slope)", "gelu_tanh_slope, relu_slope, relu_slope)"),
     Mutant("linear: few rows forget the bias", "cpu/gemm_few.py", "formula:linear",
            "p.start[m * p.start_row + n * p.start_column] + d0", "d0"),
+    # --- products on the matrix unit
+    Mutant("unit: no product of l", "cpu/matrix_unit.py", UNIT,
+           "SMALL_PRODUCTS = ((0, 2), (0, 1), (1, 1), (1, 0), (2, 0))", "SMALL_PRODUCTS = ((0, 1), (1, 1), (1, 0), (2, 0))"),
+    Mutant("unit: m cut off too early", "cpu/split.py", UNIT,
+           "as_words(rest - floats_of(m))", "as_words((rest - floats_of(m)) * 0.0)"),
+    Mutant("unit: a subnormal number spoils its neighbour", "cpu/split.py", UNIT, "^ (l2 & UPPER)", "^ l2"),
+    Mutant("unit: halves of k swapped in B", "cpu/split.py", UNIT,
+           "transpose_edge(at + first, step, turned + first * WORDS, WORDS, columns, ks - first)",
+           "transpose_edge(at + first, step, turned + (WORDS - first) * WORDS, WORDS, columns, ks - first)"),
+    Mutant("unit: later blocks of k replace the first", "cpu/gemm_split.py", UNIT,
+           "store(kept + i, load(kept + i) + load(tile + i))", "store(kept + i, load(tile + i))"),
+    Mutant("unit: last panel of columns written whole", "cpu/gemm_split.py", UNIT,
+           "store_first(c + (n + v), load_first(s + v, left - v) + load(tile + v), left - v)",
+           "store_first(c + (n + v), load_first(s + v, left - v) + load(tile + v), left - v - 1)"),
+    Mutant("unit: infinities are tried", "cpu/gemm_split.py", UNIT, " or largest[i] > MOST", ""),
+    Mutant("unit: small numbers are tried", "cpu/gemm_split.py", UNIT, "0 < largest[i] < LEAST or ", ""),
+    Mutant("unit: sums of the last tile of k alone", "cpu/split.py", UNIT, "add > 0 or k > 0)", "add > 0)"),
+    Mutant("unit: pieces of k forget the first", "cpu/gemm_plan.py", UNIT,
+           "start = self.c + c, self.c_row, 1", "start = self.start, 0, 0"),
+    Mutant("unit: residual added with each piece of k", "cpu/gemm_plan.py", UNIT,
+           "if self.residual and last else 0", "if self.residual else 0"),
     # --- rows
     Mutant("norms: RMS norm is centred backward", "cpu/norms.py", "formula:rms_norm",
            "reduce_add(first) / n if centered else 0.0", "reduce_add(first) / n"),

@@ -13,18 +13,19 @@ from pathlib import Path
 
 import pytest
 from properties.kernel_backends import has_numba
-from properties.kernel_mutants import MUTANTS
+from properties.kernel_mutants import MUTANTS, UNIT
 
 ROOT = Path(__file__).resolve().parents[2]
 
 # The same vectors on every machine, and narrow ones: a tile then has several blocks of them, and their edges are tried.
 TARGET = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
+WITH_UNIT = {"NUMBA_CPU_NAME": "sapphirerapids"}
 
 
-def run(*numbers: int | str) -> list[list]:
+def run(*numbers: int | str, target: dict[str, str] = TARGET) -> list[list]:
     """One process without a compiler, which tries these mutants."""
     folders = [str(ROOT / "tests"), str(ROOT), str(ROOT / "kernels")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders), "NUMBA_DISABLE_JIT": "1", **TARGET}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders), "NUMBA_DISABLE_JIT": "1", **target}
     environment.pop("MINILM_KERNELS", None)
     done = subprocess.run(
         [sys.executable, "-m", "properties.kernel_mutant_run", *map(str, numbers)], env=environment, capture_output=True,
@@ -54,12 +55,15 @@ def test_a_stale_mutant_is_an_error():
 def test_the_kernels_without_a_bug_pass():
     """Loaded in the same way: else a mutant might be 'caught' for being loaded."""
     assert [(check, said) for _, check, said in run("none") if said] == []
+    assert [(check, said) for _, check, said in run("unit", target=WITH_UNIT) if said] == []
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has_numba(), reason="Numba is not installed")
 def test_each_mutant_is_caught():
-    caught = run(*range(len(MUTANTS)))
+    numbers = range(len(MUTANTS))
+    caught = run(*(n for n in numbers if UNIT not in MUTANTS[n].checks))
+    caught += run(*(n for n in numbers if UNIT in MUTANTS[n].checks), target=WITH_UNIT)
     for number, law, said in caught:
         print(f"| {MUTANTS[number].name} | {MUTANTS[number].file} | {law or 'SURVIVED'} | {said[:90]} |")
     assert len(caught) == len(MUTANTS)

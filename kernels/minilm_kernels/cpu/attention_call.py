@@ -11,15 +11,13 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from minilm_kernels.cpu.compile import part
-from minilm_kernels.cpu.plain import Pointer as PlainPointer
 from minilm_kernels.cpu.target import TARGET
-from minilm_kernels.cpu.vector_types import I64, Pointer
+from minilm_kernels.cpu.vector_types import I64
 from minilm_kernels.random import kept_scale, row_keys, threshold
 
 ROW_BYTES = 256  # a row of a tile: 64 float32 or 32 float64 queries
@@ -211,26 +209,6 @@ def address_of(typingctx, p):
     return types.int64(p), generate
 
 
-@intrinsic
-def bytes_at(typingctx, address):
-    """The address as a pointer to bytes without sign."""
-
-    def generate(context, builder, sig, args):
-        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
-
-    return Pointer(types.uint8)(types.int64), generate
-
-
-@intrinsic
-def words_at(typingctx, address):
-    """The address as a pointer to 32-bit numbers without sign."""
-
-    def generate(context, builder, sig, args):
-        return builder.inttoptr(args[0], ir.IntType(32).as_pointer())
-
-    return Pointer(types.uint32)(types.int64), generate
-
-
 if config.DISABLE_JIT:
 
     def to_fixed_tuple(numbers, n):
@@ -238,9 +216,3 @@ if config.DISABLE_JIT:
 
     def address_of(p):
         return p.address
-
-    def bytes_at(address):
-        return PlainPointer(address, np.dtype(np.uint8))
-
-    def words_at(address):
-        return PlainPointer(address, np.dtype(np.uint32))

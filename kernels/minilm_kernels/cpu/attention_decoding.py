@@ -20,7 +20,6 @@ from minilm_kernels.cpu.attention_call import (
     OUTPUT,
     ROW_BYTES,
     address_of,
-    bytes_at,
     call_of,
     describe,
     padding_bytes,
@@ -32,7 +31,8 @@ from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.exponential import exp2
 from minilm_kernels.cpu.pool import parallel_for
 from minilm_kernels.cpu.tile import make_product
-from minilm_kernels.cpu.vector import (  # fmt: skip
+from minilm_kernels.cpu.vector import (
+    bytes_at,  # fmt: skip
     fma,
     lanes,
     load,

@@ -19,12 +19,11 @@ from minilm_kernels.cpu.attention_call import (
     PER_ROW,
     ROWS,
     VECTORS,
-    bytes_at,
-    words_at,
 )
 from minilm_kernels.cpu.compile import part
 from minilm_kernels.cpu.tile import make_product, transpose_block
 from minilm_kernels.cpu.vector import (
+    bytes_at,
     lanes,
     load,
     load_first,
@@ -35,6 +34,7 @@ from minilm_kernels.cpu.vector import (
     store,
     where_first,
     where_less,
+    words_at,
 )
 
 

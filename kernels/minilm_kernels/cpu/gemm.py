@@ -77,7 +77,7 @@ def compute(worker, i, p, zeros):
             if p.a_transposed:
                 pack_a(p.a + (k0 * p.a_step + first), p.a_step, own_a, a_stride, kn, end - first)
                 if p.sum_rows and n0 == 0:
-                    sum_panels(own_a, a_stride, kn, p.sums + first, end - first, k0 > 0)
+                    sum_panels(own_a, a_stride, kn, p.sums + first, end - first, k0 > 0 or p.sum_rows == 2)
             for m in range(first, end, ROWS):
                 a = p.a + (m * p.a_step + k0)
                 if p.a_transposed:
@@ -102,12 +102,12 @@ def pack_shared(worker, i, p):
 @kernel
 def gemm(
     pool, zeros, a, a_step, a_transposed, b, b_step, b_transposed, c, c_row, start, start_row, start_column,
-    activation, z, residual, residual_row, sums, M, N, K, mc, nc, panels, scratch, scratch_row,
+    activation, z, residual, residual_row, sums, add_sums, M, N, K, mc, nc, panels, scratch, scratch_row,
 ):  # fmt: skip
     """The product; a, b, c, start, z, residual, sums and panels are addresses, 0 where there is none."""
     p = make_product(
         zeros, a, a_step, a_transposed, b, b_step, b_transposed, c, c_row, start, start_row, start_column,
-        activation, z, residual, residual_row, sums, M, N, K, mc, nc, panels, scratch, scratch_row,
+        activation, z, residual, residual_row, sums, add_sums, M, N, K, mc, nc, panels, scratch, scratch_row,
     )  # fmt: skip
     if panels != 0:
         width = VECTORS * lanes(zeros)

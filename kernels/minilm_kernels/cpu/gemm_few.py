@@ -124,12 +124,12 @@ def rows_task(worker, i, p, zeros):
 @kernel
 def few(
     pool, zeros, a, a_step, a_transposed, b, b_step, b_transposed, c, c_row, start, start_row, start_column,
-    activation, z, residual, residual_row, sums, M, N, K, mc, nc, panels, scratch, scratch_row,
+    activation, z, residual, residual_row, sums, add_sums, M, N, K, mc, nc, panels, scratch, scratch_row,
 ):  # fmt: skip
     """The product for few rows; arguments as in gemm."""
     p = make_product(
         zeros, a, a_step, a_transposed, b, b_step, b_transposed, c, c_row, start, start_row, start_column,
-        activation, z, residual, residual_row, sums, M, N, K, mc, nc, panels, scratch, scratch_row,
+        activation, z, residual, residual_row, sums, add_sums, M, N, K, mc, nc, panels, scratch, scratch_row,
     )  # fmt: skip
     if b_transposed:
         parallel_for(pool, -(-N // nc), columns_task, (p,))

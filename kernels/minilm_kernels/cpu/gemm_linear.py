@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minilm_kernels.cpu import pool
-from minilm_kernels.cpu.compile import inlined, kernel, part
+from minilm_kernels.cpu.activations import BLOCK, slope_task
+from minilm_kernels.cpu.compile import kernel
 from minilm_kernels.cpu.functions import gelu_erf_slope, gelu_tanh_slope, relu_slope, silu_slope
 from minilm_kernels.cpu.gemm_product import ZEROS, product
 from minilm_kernels.cpu.gemm_tiles import ACTIVATIONS, GELU, GELU_TANH, RELU
 from minilm_kernels.cpu.micro import address_of
 from minilm_kernels.cpu.pool import parallel_for
-from minilm_kernels.cpu.vector import lanes, load_first, pointer_at, store_first
-
-CHUNK = 1 << 13  # elements of a task of activation_backward
+from minilm_kernels.cpu.vector import pointer_at
 
 
 class LinearResiduals(NamedTuple):
@@ -131,28 +130,21 @@ def row_contiguous(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x)
 
 
-@inlined
-def slope(x, activation):
-    """act′(x), by the numbers of ACTIVATIONS."""
-    if activation == GELU:
-        return gelu_erf_slope(x)
-    if activation == GELU_TANH:
-        return gelu_tanh_slope(x)
-    if activation == RELU:
-        return relu_slope(x)
-    return silu_slope(x)
-
-
-@part
-def slope_task(worker, i, dy, z, dz, size, activation):
-    W = lanes(dy)
-    for j in range(i * CHUNK, min((i + 1) * CHUNK, size), W):
-        left = size - j
-        store_first(dz + j, load_first(dy + j, left) * slope(load_first(z + j, left), activation), left)
+gelu_task, gelu_tanh_task, relu_task, silu_task = (
+    slope_task(slope) for slope in (gelu_erf_slope, gelu_tanh_slope, relu_slope, silu_slope)
+)
 
 
 @kernel
 def multiply_by_slope(pool, zeros, dy, z, dz, size, activation):
     """dz = dy ⊙ act′(z) for `size` numbers at these addresses."""
-    arguments: Any = (pointer_at(dy, zeros), pointer_at(z, zeros), pointer_at(dz, zeros), size, activation)
-    parallel_for(pool, -(-size // CHUNK), slope_task, arguments)
+    arguments: Any = (pointer_at(z, zeros), pointer_at(dy, zeros), pointer_at(dz, zeros), size)
+    tasks = -(-size // BLOCK)
+    if activation == GELU:
+        parallel_for(pool, tasks, gelu_task, arguments)
+    elif activation == GELU_TANH:
+        parallel_for(pool, tasks, gelu_tanh_task, arguments)
+    elif activation == RELU:
+        parallel_for(pool, tasks, relu_task, arguments)
+    else:
+        parallel_for(pool, tasks, silu_task, arguments)

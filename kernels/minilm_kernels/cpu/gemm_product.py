@@ -2,63 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import threading
+from typing import Any
 
 import numpy as np
 
 from minilm_kernels.cpu import pool
 from minilm_kernels.cpu.gemm import A_ROWS, KC, PANELS, gemm
-from minilm_kernels.cpu.gemm_few import FEW, STRIPE, few
+from minilm_kernels.cpu.gemm_few import FEW, few
+from minilm_kernels.cpu.gemm_plan import Operands, even, plan, plan_few, plan_split, worth_splitting
+from minilm_kernels.cpu.gemm_split import BLOCK, TILE_BYTES, gemm_split
 from minilm_kernels.cpu.gemm_tiles import ROWS, VECTORS
 from minilm_kernels.cpu.micro import address_of
-from minilm_kernels.cpu.target import lanes_of
+from minilm_kernels.cpu.split import K_BLOCK, K_TILE, PANEL, STEP_BYTES
+from minilm_kernels.cpu.target import MATRIX_UNIT, lanes_of
 
-SMALL = 1 << 27  # multiplications
-SHARED_LIMIT = 1 << 26  # bytes of B that are packed for all tasks at once; beyond, each task packs its own block
-
-
-@functools.lru_cache(4096)
-def plan(M: int, N: int, K: int, threads: int, itemsize: int, a_transposed: int) -> tuple[int, int, int]:
-    """mc, nc and how many bytes of B are packed for all tasks (0: each task packs what it needs)."""
-    width = VECTORS * lanes_of(itemsize)
-
-    def even(n: int, parts: int, unit: int) -> int:
-        """The size of `parts` nearly equal parts of n, in whole units."""
-        return max(-(-n // (parts * unit)), 1) * unit
-
-    nc = even(N, -(-N // (PANELS * width)), width)
-    if threads == 1 or M * N * K < 1 << 18:
-        return even(M, 1, ROWS), nc, 0
-    blocks = -(-N // nc)
-    # C is wide: tasks are blocks of columns, so that each part of B is packed and used by one task alone. All of A is gone
-    # through for each; where it must be packed for that, the blocks should not be narrow
-    narrowest = nc if a_transposed else 3 * width
-    if M <= 1024 and 2 * threads * narrowest <= N:
-        return even(M, 1, ROWS), min(nc, even(N, 2 * threads, width)), 0
-    if 4 * M < N and threads * 2 * width <= N:  # so few rows that packing A more than once costs less than B
-        return even(M, 1, ROWS), min(nc, even(N, threads, width)), 0
-    # several tasks per thread, so that a thread that is held up delays the others less; but blocks of many rows, as each task
-    # goes through all of B. In a small product one task per thread
-    choices = ((1, 0),) if M * N * K < SMALL else ((4, 384), (2, 192), (1, 0))
-    for tasks, least in choices:
-        parts = -(-tasks * threads // blocks)
-        while parts * blocks % threads and parts < 2 * tasks * threads:  # as many tasks for one thread as for another
-            parts += 1
-        if M // parts >= least:
-            break
-    mc = even(M, parts, ROWS)
-    size = -(-K // KC) * KC * -(-N // width) * width * itemsize
-    # packing all of B at once is worth a second start of the threads only if many would pack the same
-    return mc, nc, size if -(-M // mc) > 4 and size <= SHARED_LIMIT else 0
-
-
-def plan_few(M: int, N: int, K: int, threads: int) -> tuple[int, int, int]:
-    """The same for few rows: blocks of columns, none so small that handing it out would take longer than the work."""
-    parts = max(min(4 * threads, N * K >> 15), 1) if threads > 1 else 1
-    return M, min(max(-(-N // (parts * 64)) * 64, 64), STRIPE), 0
-
-
+MOST_K, MOST_PACKED = 4608, 16 << 20  # k's, and bytes of packed A or B, in a piece of a product on the matrix unit
 SCRATCH: dict[int, int] = {
     size: -(-size * (ROWS * VECTORS * lanes_of(size) + A_ROWS // ROWS * (KC * ROWS + lanes_of(size))
     + KC * PANELS * VECTORS * lanes_of(size)) // 4096) * 4096 for size in (4, 8)
@@ -114,9 +73,6 @@ def product(
     b, b_step, b_transposed = operand(b)
     threads = pool.get_num_threads()
     few_rows = M <= FEW and not a_transposed
-    mc, nc, shared = plan_few(M, N, K, threads) if few_rows else plan(M, N, K, threads, size, a_transposed)
-    scratch_row = SCRATCH[size]
-    scratch = workspace(threads * scratch_row + shared)
     at, c_row = address_of(c), c.strides[0] // size
     if accumulate:
         start, start_row, start_column = at, c_row, 1
@@ -124,13 +80,56 @@ def product(
         start, start_row, start_column = address_of(bias), 0, 1
     else:
         start, start_row, start_column = address_of(zeros), 0, 0
-    (few if few_rows else gemm)(
-        pool.start(), zeros, address_of(a), a_step, a_transposed, address_of(b), b_step, b_transposed, at, c_row,
-        start, start_row, start_column, activation, 0 if z is None else address_of(z),
-        0 if residual is None else address_of(residual), 0 if residual is None else residual.strides[0] // size,
-        0 if sums is None else address_of(sums), M, N, K, mc, nc,
-        scratch + threads * scratch_row if shared else 0, scratch, scratch_row,
+    operands = Operands(
+        address_of(a), a_step, a_transposed, address_of(b), b_step, b_transposed, at, c_row, start, start_row, start_column,
+        activation, 0 if z is None else address_of(z), 0 if residual is None else address_of(residual),
+        0 if residual is None else residual.strides[0] // size, 0 if sums is None else address_of(sums), 0, M, N, K,
     )  # fmt: skip
+    if few_rows:
+        run(few, operands, zeros, *plan_few(M, N, K, threads))
+    elif MATRIX_UNIT and size == 4 and worth_splitting(M, N, K):
+        split_product(operands, zeros, threads)
+    else:
+        run(gemm, operands, zeros, *plan(M, N, K, threads, size, a_transposed))
+
+
+def run(kernel: Any, operands: Operands, zeros: np.ndarray, mc: int, nc: int, shared: int) -> None:
+    """Start gemm or few with a plan."""
+    threads, row = pool.get_num_threads(), SCRATCH[zeros.itemsize]
+    scratch = workspace(threads * row + shared)
+    kernel(pool.start(), zeros, *operands, mc, nc, scratch + threads * row if shared else 0, scratch, row)
+
+
+def split_product(operands: Operands, zeros: np.ndarray, threads: int) -> None:
+    """The product on the matrix unit, in pieces whose packed copies are of bearable size."""
+    M, N, K = operands[-3:]
+    depth = even(K, -(-K // MOST_K), K_BLOCK * K_TILE)
+    most = MOST_PACKED // (-(-depth // K_TILE) * STEP_BYTES // PANEL)
+    rows, columns = (even(n, -(-n // most), PANEL) for n in (M, N))
+    for k in range(0, K, depth):
+        for m in range(0, M, rows):
+            for n in range(0, N, columns):
+                piece = operands.piece(m, min(M, m + rows), n, min(N, n + columns), k, min(K, k + depth))
+                split_piece(piece, zeros, threads)
+
+
+def split_piece(piece: Operands, zeros: np.ndarray, threads: int) -> None:
+    """A piece of a product on the matrix unit; what its numbers are too small or too large for, on vectors."""
+    M, N, K = piece[-3:]
+    mc, nc = plan_split(M, N, K, threads)
+    rows, columns, steps = -(-M // PANEL), -(-N // PANEL), -(-K // K_TILE)
+    panels = columns * (steps * STEP_BYTES + 4 * PANEL)
+    row = (1 + mc * BLOCK) * TILE_BYTES + mc * steps * STEP_BYTES
+    wrong = np.empty(rows, np.int64)
+    scratch = workspace(panels + threads * row)
+    left = gemm_split(pool.start(), zeros, *piece, mc, nc, scratch, scratch + panels, row, wrong)
+    if left < 0:
+        run(gemm, piece, zeros, *plan(M, N, K, threads, 4, piece.a_transposed))
+    elif left:
+        piece = piece._replace(sums=0)  # they are done
+        for m in np.flatnonzero(wrong).tolist():
+            some = piece.piece(m * PANEL, min(M, (m + 1) * PANEL), 0, N, 0, K)
+            run(gemm, some, zeros, *plan(some.M, N, K, threads, 4, piece.a_transposed))
 
 
 def matmul(a: np.ndarray, b: np.ndarray, *, out: np.ndarray | None = None, accumulate: bool = False) -> np.ndarray:

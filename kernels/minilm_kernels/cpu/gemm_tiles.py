@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from minilm_kernels.cpu.compile import inlined, part
 from minilm_kernels.cpu.functions import gelu_erf, gelu_tanh, relu, silu
 from minilm_kernels.cpu.micro import TILE, make_micro
-from minilm_kernels.cpu.vector import lanes, load, load_first, pointer_at, store_first
+from minilm_kernels.cpu.vector import lanes, load, load_first, pointer_at, store, store_first
 
 ROWS, VECTORS = TILE
 GELU, GELU_TANH, RELU, SILU = range(1, 5)
@@ -45,7 +45,7 @@ class Product(NamedTuple):
     shared: int  # whether B was packed for all tasks, at `panels`
     panels: Any
     sums: Any  # where Σ_k A[m, k] goes
-    sum_rows: int  # whether it is wanted
+    sum_rows: int  # 0: not wanted; 1: written; 2: added to what is there
     scratch: int  # address of each worker's memory, SCRATCH apart
     scratch_row: int
 
@@ -53,14 +53,14 @@ class Product(NamedTuple):
 @part
 def make_product(
     zeros, a, a_step, a_transposed, b, b_step, b_transposed, c, c_row, start, start_row, start_column,
-    activation, z, residual, residual_row, sums, M, N, K, mc, nc, panels, scratch, scratch_row,
+    activation, z, residual, residual_row, sums, add_sums, M, N, K, mc, nc, panels, scratch, scratch_row,
 ):  # fmt: skip
     """A Product from addresses, 0 where there is no such array."""
     return Product(
         pointer_at(a, zeros), a_step, a_transposed, pointer_at(b, zeros), b_step, b_transposed, pointer_at(c, zeros), c_row,
         pointer_at(start, zeros), start_row, start_column, activation, z != 0, pointer_at(z, zeros), residual != 0,
         pointer_at(residual, zeros), residual_row, M, N, K, mc, nc, panels != 0, pointer_at(panels, zeros),
-        pointer_at(sums, zeros), sums != 0, scratch, scratch_row,
+        pointer_at(sums, zeros), (1 + add_sums) * (sums != 0), scratch, scratch_row,
     )  # fmt: skip
 
 
@@ -82,35 +82,60 @@ def multiply(transposed, vectors, a, a_row, last, b, s, s_row, c, c_row, K):
         one_rows(a, a_row, last, b, s, s_row, c, c_row, K)
 
 
+def make_finish(function: Any) -> Any:
+    """A function of a part of C, while it is still in the first cache: C = act(C) + R; Z keeps the old C if it is wanted."""
+
+    @part
+    def finish(p, m, n, rows, columns):
+        W = lanes(p.c)
+        whole = columns // W * W
+        for i in range(m, m + rows):
+            c, z, residual = p.c + (i * p.c_row + n), p.z + (i * p.c_row + n), p.residual + (i * p.residual_row + n)
+            for j in range(0, whole, W):
+                x = load(c + j)
+                if p.keep:
+                    store(z + j, x)
+                y = function(x)
+                if p.add:
+                    y += load(residual + j)
+                store(c + j, y)
+            if whole < columns:
+                left = columns - whole
+                x = load_first(c + whole, left)
+                if p.keep:
+                    store_first(z + whole, x, left)
+                y = function(x)
+                if p.add:
+                    y += load_first(residual + whole, left)
+                store_first(c + whole, y, left)
+
+    return finish
+
+
 @inlined
-def activate(x, activation):
-    """act(x), by the numbers of ACTIVATIONS."""
-    if activation == GELU:
-        return gelu_erf(x)
-    if activation == GELU_TANH:
-        return gelu_tanh(x)
-    if activation == RELU:
-        return relu(x)
-    if activation == SILU:
-        return silu(x)
+def identity(x):
     return x
+
+
+# one loop for each activation: a choice inside the loop would take as long as the activation
+finish_gelu, finish_gelu_tanh, finish_relu, finish_silu, finish_sum = (
+    make_finish(f) for f in (gelu_erf, gelu_tanh, relu, silu, identity)
+)
 
 
 @part
 def finish(p, m, n, rows, columns):
-    """C = act(C) + R for a part of C, while it is still in the first cache; Z keeps the old C if backward needs it."""
-    W = lanes(p.c)
-    for i in range(m, m + rows):
-        for j in range(n, n + columns, W):
-            left = n + columns - j
-            at = i * p.c_row + j
-            x = load_first(p.c + at, left)
-            if p.keep:
-                store_first(p.z + at, x, left)
-            y = activate(x, p.activation)
-            if p.add:
-                y += load_first(p.residual + (i * p.residual_row + j), left)
-            store_first(p.c + at, y, left)
+    """C = act(C) + R for a part of C."""
+    if p.activation == GELU:
+        finish_gelu(p, m, n, rows, columns)
+    elif p.activation == GELU_TANH:
+        finish_gelu_tanh(p, m, n, rows, columns)
+    elif p.activation == RELU:
+        finish_relu(p, m, n, rows, columns)
+    elif p.activation == SILU:
+        finish_silu(p, m, n, rows, columns)
+    else:
+        finish_sum(p, m, n, rows, columns)
 
 
 @part

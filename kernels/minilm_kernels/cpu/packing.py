@@ -134,5 +134,5 @@ if config.DISABLE_JIT:
         n = lanes_of(source.dtype.itemsize)
         block = strided(target, n, n, target_row, 1)
         block[:] = 0
-        columns = min(columns, n)
+        columns = max(0, min(columns, n))
         block[:columns] = strided(source, min(rows, n), columns, source_row, 1)[[min(i, rows - 1) for i in range(n)]].T

@@ -14,9 +14,9 @@ import numpy as np
 from minilm_kernels.cpu.target import lanes_of
 
 __all__ = [
-    "Pointer", "absolute", "fma", "lanes", "load", "load_first", "load_like", "maximum", "minimum", "pointer",
-    "pointer_at", "prefetch", "reduce_add", "reduce_max", "splat", "sqrt", "store", "store_first", "where_first",
-    "where_less",
+    "Pointer", "absolute", "as_words", "bytes_at", "floats_of", "fma", "lanes", "load", "load_first", "load_like", "maximum",
+    "minimum", "pointer", "pointer_at", "prefetch", "reduce_add", "reduce_max", "splat", "sqrt", "store", "store_first",
+    "where_first", "where_less", "words_at",
 ]  # fmt: skip
 
 
@@ -48,6 +48,14 @@ def pointer(array: np.ndarray) -> Pointer:
 
 def pointer_at(address: int, like: Any) -> Pointer:
     return Pointer(address, like.dtype)
+
+
+def bytes_at(address: int) -> Pointer:
+    return Pointer(address, np.dtype(np.uint8))
+
+
+def words_at(address: int) -> Pointer:
+    return Pointer(address, np.dtype(np.uint32))
 
 
 def lanes(x: Any) -> int:
@@ -123,6 +131,14 @@ def sqrt(a: np.ndarray) -> np.ndarray:
 
 def absolute(a: np.ndarray) -> np.ndarray:
     return np.abs(a)
+
+
+def as_words(a: np.ndarray) -> Lanes:
+    return a.view(np.uint32).view(Lanes)
+
+
+def floats_of(words: np.ndarray) -> Lanes:
+    return words.view(np.float32).view(Lanes)
 
 
 def reduce_add(a: np.ndarray) -> Any:

@@ -25,10 +25,7 @@ from __future__ import annotations
 
 import atexit
 import os
-import platform
-import sys
 import threading
-from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -37,110 +34,40 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minilm_kernels.cpu.compile import kernel, part
+from minilm_kernels.cpu.system import (
+    CPU_WORDS,
+    EVERYBODY,
+    FUTEX,
+    FUTEX_WAIT,
+    FUTEX_WAKE,
+    I8P,
+    I64,
+    atomic_add,
+    atomic_get,
+    atomic_replace,
+    atomic_swap,
+    current_cpu,
+    futex,
+    get_affinity,
+    give_way,
+    pause,
+    set_affinity,
+)
 
 LINE = 8  # 64-bit numbers in a cache line
 LOCK, EPOCH, TICKET, INSIDE, FUNCTION, ARGUMENTS, COUNT, THREADS, STOP, ASLEEP = (LINE * i for i in range(10))
+CPUS = LINE * 10  # room for two sets of processors
+WORKERS = CPUS + 2 * CPU_WORDS  # the system's numbers of the threads 1, 2, ...
+MOST_THREADS = 1024
 SPINS = 20_000  # pauses before a waiting thread goes to sleep: about a millisecond
 PAUSES = 2_000  # pauses before a thread that waits for the last task lets others run on its core
 INDEX_BITS = 40  # a ticket is an epoch above and a task's number below
 CLOSED = (1 << INDEX_BITS) - 1  # a number of a task that no job has
 
-FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98}  # the number of Linux's system call `futex`
-FUTEX = FUTEX_CALLS.get(platform.machine(), 0) if sys.platform == "linux" else 0
-FUTEX_WAIT, FUTEX_WAKE = 128, 129  # of this process only
-EVERYBODY = 1 << 30
-
-I8P, I64 = ir.IntType(8).as_pointer(), ir.IntType(64)
 TASK = ir.FunctionType(ir.VoidType(), [I8P, I64, I64])  # arguments, worker, number of the task
 
 
-# --- single instructions ----------------------------------------------------------------------------------------------
-
-
-def _slot(context: Any, builder: ir.IRBuilder, kind: Any, array: ir.Value, i: ir.Value) -> ir.Value:
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [i])
-
-
-@intrinsic
-def atomic_add(typingctx, array, i, x):
-    """array[i] += x as one indivisible step; returns what was there before."""
-
-    def generate(context, builder, sig, args):
-        return builder.atomic_rmw("add", _slot(context, builder, sig.args[0], args[0], args[1]), args[2], "seq_cst")
-
-    return types.int64(array, types.intp, types.int64), generate
-
-
-@intrinsic
-def atomic_swap(typingctx, array, i, x):
-    """array[i] = x as one indivisible step; returns what was there before."""
-
-    def generate(context, builder, sig, args):
-        return builder.atomic_rmw("xchg", _slot(context, builder, sig.args[0], args[0], args[1]), args[2], "seq_cst")
-
-    return types.int64(array, types.intp, types.int64), generate
-
-
-@intrinsic
-def atomic_replace(typingctx, array, i, old, new):
-    """array[i] = new if it is still `old`, as one indivisible step; tells whether it was."""
-
-    def generate(context, builder, sig, args):
-        where = _slot(context, builder, sig.args[0], args[0], args[1])
-        return builder.extract_value(builder.cmpxchg(where, args[2], args[3], "seq_cst", "seq_cst"), 1)
-
-    return types.boolean(array, types.intp, types.int64, types.int64), generate
-
-
-@intrinsic
-def atomic_get(typingctx, array, i):
-    """array[i] as it is now, whoever wrote it."""
-
-    def generate(context, builder, sig, args):
-        return builder.load_atomic(_slot(context, builder, sig.args[0], args[0], args[1]), "seq_cst", 8)
-
-    return types.int64(array, types.intp), generate
-
-
-@intrinsic
-def pause(typingctx):
-    """Tell the processor that this thread is waiting."""
-
-    def generate(context, builder, sig, args):
-        if builder.module.triple.startswith(("x86", "i686")):
-            function = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.x86.sse2.pause"), [])
-        elif builder.module.triple.startswith(("aarch64", "arm64")):
-            builder.asm(ir.FunctionType(ir.VoidType(), []), "yield", "", [], side_effect=True)
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@intrinsic
-def give_way(typingctx):
-    """Let the system run another thread on this core."""
-
-    def generate(context, builder, sig, args):
-        if sys.platform != "win32":
-            function = ir.FunctionType(ir.IntType(32), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, function, "sched_yield"), [])
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@intrinsic
-def futex(typingctx, array, i, operation, value):
-    """Linux: sleep while the low half of array[i] is `value` (FUTEX_WAIT), or wake `value` sleepers (FUTEX_WAKE)."""
-
-    def generate(context, builder, sig, args):
-        word = builder.ptrtoint(_slot(context, builder, sig.args[0], args[0], args[1]), I64)
-        kind = ir.FunctionType(I64, [I64], var_arg=True)
-        function = cgutils.get_or_insert_function(builder.module, kind, "syscall")
-        return builder.call(function, [ir.Constant(I64, FUTEX), word, args[2], args[3], ir.Constant(I64, 0)])
-
-    return types.int64(array, types.intp, types.int64, types.int64), generate
+# --- a job ------------------------------------------------------------------------------------------------------------
 
 
 @intrinsic
@@ -153,9 +80,6 @@ def call_task(typingctx, function, arguments, worker, i):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.intp, types.intp), generate
-
-
-# --- a job ------------------------------------------------------------------------------------------------------------
 
 
 @part
@@ -177,6 +101,29 @@ def work(state, worker, epoch):
 
 
 @part
+def wake_elsewhere(state):
+    """Wake the sleeping threads, on other processors than this one.
+
+    A waker's own processor is where Linux likes to put who is woken. There it would wait until the caller is interrupted, and
+    take turns with it, while another processor is idle.
+    """
+    cpu = current_cpu()
+    word, bit = CPUS + CPU_WORDS + cpu // 64, 1 << (cpu % 64)
+    for worker in range(1, state[THREADS]):
+        thread = state[WORKERS + worker]
+        if thread > 0 and get_affinity(thread, state, CPUS) == 0:
+            for i in range(CPU_WORDS):
+                state[CPUS + CPU_WORDS + i] = state[CPUS + i]
+            state[word] &= ~bit
+            set_affinity(thread, state, CPUS + CPU_WORDS)
+    futex(state, EPOCH, FUTEX_WAKE, EVERYBODY)
+    for worker in range(1, state[THREADS]):
+        thread = state[WORKERS + worker]
+        if thread > 0:
+            set_affinity(thread, state, CPUS)
+
+
+@part
 def run_job(state, function, arguments, count):
     """Run tasks 0 … count − 1 of the function at that address on all threads; returns when all are done."""
     if count == 0:
@@ -191,7 +138,7 @@ def run_job(state, function, arguments, count):
     atomic_swap(state, TICKET, epoch << INDEX_BITS)
     atomic_swap(state, EPOCH, epoch)
     if FUTEX and atomic_get(state, ASLEEP) > 0:
-        futex(state, EPOCH, FUTEX_WAKE, EVERYBODY)
+        wake_elsewhere(state)
     work(state, 0, epoch)
     waited = 0
     while atomic_get(state, INSIDE) > 0:
@@ -288,7 +235,7 @@ class Pool:
     """Threads that wait for jobs, and the state by which they are given them."""
 
     def __init__(self) -> None:
-        self.state = np.zeros(LINE * 16, np.int64)
+        self.state = np.zeros(WORKERS + MOST_THREADS, np.int64)
         self.state[THREADS] = default_threads()
         self.workers: list[threading.Thread] = []
         self.wake = threading.Condition()
@@ -320,6 +267,7 @@ class Pool:
         return state
 
     def _serve(self, state: np.ndarray, worker: int) -> None:
+        state[WORKERS + worker] = threading.get_native_id()
         epoch = int(state[EPOCH])
         while True:
             epoch = serve(state, worker, epoch)

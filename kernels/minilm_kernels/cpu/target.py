@@ -6,7 +6,10 @@ another one. Tile sizes follow from these two numbers alone, so that every file 
 
 from __future__ import annotations
 
+import ctypes
+import os
 import platform
+import sys
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
@@ -56,6 +59,29 @@ def detect() -> Target:
 
 
 TARGET = detect()
+
+# processors with a matrix unit by their LLVM names
+AMX_NAMES = ("sapphirerapids", "emeraldrapids", "graniterapids", "diamondrapids")
+ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA = 158, 0x1023, 18  # Linux's system call, what is asked of it, and for what
+
+
+def detect_matrix_unit() -> bool:
+    """Whether products can use the matrix unit of matrix_unit.py. MINILM_MATRIX_UNIT=0 says no."""
+    if os.environ.get("MINILM_MATRIX_UNIT") == "0" or TARGET is not AVX512:
+        return False
+    name = config.CPU_NAME
+    if name and name != "host" and not name.startswith(AMX_NAMES):
+        return False
+    if config.DISABLE_JIT:  # plain Python does what the unit would, for whom it was asked by name
+        return bool(name)
+    features = llvm.get_host_cpu_features()
+    if sys.platform != "linux" or not (features.get("amx-tile") and features.get("amx-bf16")):
+        return False
+    # Linux keeps the unit's registers for a process only after it was asked to
+    return ctypes.CDLL(None).syscall(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA) == 0
+
+
+MATRIX_UNIT = detect_matrix_unit()
 
 
 def lanes_of(itemsize: int) -> int:

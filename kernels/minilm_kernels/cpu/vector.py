@@ -61,6 +61,26 @@ def pointer_at(typingctx, address, like):
     return result(types.int64, like), generate
 
 
+@intrinsic
+def bytes_at(typingctx, address):
+    """The address as a pointer to bytes without sign."""
+
+    def generate(context, builder, sig, args):
+        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+
+    return Pointer(types.uint8)(types.int64), generate
+
+
+@intrinsic
+def words_at(typingctx, address):
+    """The address as a pointer to 32-bit numbers without sign."""
+
+    def generate(context, builder, sig, args):
+        return builder.inttoptr(args[0], ir.IntType(32).as_pointer())
+
+    return Pointer(types.uint32)(types.int64), generate
+
+
 @infer_global(operator.getitem)
 class _PointerGet(AbstractTemplate):
     def generic(self, args, kws):
@@ -307,6 +327,28 @@ def _unary(name: str, llvm_name: str, text: str) -> Any:
 
 
 sqrt = _unary("sqrt", "sqrt", "√a in each lane.")
+
+
+@intrinsic
+def as_words(typingctx, a):
+    """The bits of float32 numbers, as 32-bit numbers without sign."""
+
+    def generate(context, builder, sig, args):
+        return builder.bitcast(args[0], ir.VectorType(I32, args[0].type.count))
+
+    return Vector(types.uint32, a.lanes)(a), generate
+
+
+@intrinsic
+def floats_of(typingctx, words):
+    """The float32 numbers with these bits."""
+
+    def generate(context, builder, sig, args):
+        return builder.bitcast(args[0], ir.VectorType(ir.FloatType(), args[0].type.count))
+
+    return Vector(types.float32, words.lanes)(words), generate
+
+
 absolute = _unary("absolute", "fabs", "|a| in each lane.")
 
 

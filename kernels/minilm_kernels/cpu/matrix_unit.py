@@ -1,0 +1,157 @@
+"""The matrix unit of recent Intel processors (AMX): products of tiles of bfloat16, summed in float32.
+
+The unit has eight registers of 16 × 64 bytes. One instruction adds to a tile of 16 × 16 sums the products of 16 × 32 by 32 × 16
+numbers: 16,384 operations, where a vector instruction of AVX-512 does 32. Its numbers have 8 bits, so a float32 becomes three
+of them (split.py), and a product six:
+
+    a b = h h' + (h m' + m h') + (h l' + m m' + l h') + …              what is left out is below 2^−24 of |a| |b|
+
+Six such products take little more than half the time of one product of vectors, with a smaller error: the small ones are
+summed first, then the large one in steps of two k's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from minilm_kernels.cpu.plain import Pointer
+from minilm_kernels.cpu.split import PANEL, STEP_BYTES, TILE_BYTES, WORDS
+from minilm_kernels.cpu.tile import own_function
+from minilm_kernels.cpu.vector_types import llvm_function
+
+I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+# which parts of A and B, h, m or l, are multiplied: each pair shares a loaded tile with the one before
+SMALL_PRODUCTS = ((0, 2), (0, 1), (1, 1), (1, 0), (2, 0))
+REGISTERS = 8
+AHEAD_LINES = 5  # lines of the cache that are fetched ahead with each of the small products
+AHEAD_BYTES = 64 * AHEAD_LINES * len(SMALL_PRODUCTS)
+
+
+def _call(builder: ir.IRBuilder, name: str, *args: ir.Value) -> None:
+    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.{name}"), args)
+
+
+def _number(i: int) -> ir.Constant:
+    return ir.Constant(I8, i)
+
+
+def _settings() -> bytes:
+    """What the unit is told first: palette 1, and for each register 64 bytes in a row and 16 rows."""
+    data = bytearray(64)
+    data[0] = 1
+    data[16 : 16 + 2 * REGISTERS] = (64).to_bytes(2, "little") * REGISTERS
+    data[48 : 48 + REGISTERS] = bytes([16]) * REGISTERS
+    return bytes(data)
+
+
+@intrinsic
+def start_unit(typingctx):
+    """Shape the unit's registers: before the first product of a task."""
+
+    def generate(context, builder, sig, args):
+        kind = ir.ArrayType(I8, 64)
+        settings = cgutils.global_constant(builder, "tile_settings", ir.Constant(kind, bytearray(_settings())))
+        _call(builder, "ldtilecfg", builder.bitcast(settings, I8.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def release_unit(typingctx):
+    """Give the registers back, so that the system need not save them when it changes threads."""
+
+    def generate(context, builder, sig, args):
+        _call(builder, "tilerelease")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def multiply_panels(typingctx, a, b, steps, c, ahead):
+    """C = A B for 32 rows and 32 columns: a, b: addresses of packed panels; steps: tiles of k; c: address of 32 × 32 float32.
+
+    AHEAD_BYTES of memory from `ahead` on are fetched into the second cache with each step: they may be anybody's.
+    Registers 0 … 3 hold C, 4 and 5 two tiles of A, 6 and 7 two of B.
+    """
+
+    def write(builder, args):
+        a, b, steps, c, ahead = args
+        row = ir.Constant(I64, WORDS * 4)
+        fetch = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [I8.as_pointer(), *[I32] * 3])
+        options = [ir.Constant(I32, i) for i in (0, 2, 1)]  # to read, into the second cache, data
+
+        def load(register: int, base: ir.Value, part: int) -> None:
+            for half in range(2):
+                at = builder.gep(base, [ir.Constant(I64, (2 * part + half) * TILE_BYTES)])
+                _call(builder, "tileloadd64", _number(register + half), at, row)
+
+        def multiply() -> None:
+            for i in range(2):
+                for j in range(2):
+                    _call(builder, "tdpbf16ps", _number(2 * i + j), _number(4 + i), _number(6 + j))
+
+        def fetch_ahead(step: ir.Value, pair: int) -> None:
+            first = builder.gep(ahead, [builder.mul(step, ir.Constant(I64, AHEAD_BYTES))])
+            for line in range(pair * AHEAD_LINES, (pair + 1) * AHEAD_LINES):
+                builder.call(fetch, [builder.gep(first, [ir.Constant(I64, 64 * line)]), *options])
+
+        def over_k(pairs: tuple[tuple[int, int], ...], fetching: bool) -> None:
+            with cgutils.for_range(builder, steps) as loop:
+                offset = builder.mul(loop.index, ir.Constant(I64, STEP_BYTES))
+                panels = builder.gep(a, [offset]), builder.gep(b, [offset])
+                loaded: tuple[int | None, int | None] = (None, None)
+                for number, pair in enumerate(pairs):
+                    for which in range(2):
+                        if pair[which] != loaded[which]:
+                            load(4 + 2 * which, panels[which], pair[which])
+                    loaded = pair
+                    multiply()
+                    if fetching:
+                        fetch_ahead(loop.index, number)
+
+        for register in range(4):
+            _call(builder, "tilezero", _number(register))
+        over_k(SMALL_PRODUCTS, fetching=True)
+        over_k(((0, 0),), fetching=False)
+        for i in range(2):
+            for j in range(2):
+                at = builder.gep(c, [ir.Constant(I64, 4 * (i * WORDS * PANEL + j * WORDS))])
+                _call(builder, "tilestored64", _number(2 * i + j), at, ir.Constant(I64, 4 * PANEL))
+
+    def generate(context, builder, sig, args):
+        byte = I8.as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, byte, I64, byte, byte])
+        pointers = [args[2] if i == 2 else builder.inttoptr(x, byte) for i, x in enumerate(args)]
+        builder.call(own_function(builder, "multiply_panels", kind, write), pointers)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.intp, types.int64, types.int64), generate
+
+
+if config.DISABLE_JIT:
+
+    def start_unit(): ...
+
+    def release_unit(): ...
+
+    def multiply_panels(a, b, steps, c, ahead):
+        def parts(address: int, transposed: bool) -> np.ndarray:
+            """(part, half, step, row, 2 · 16) numbers, rows of A or columns of B."""
+            words = Pointer(address, np.dtype(np.uint32)).view(steps * STEP_BYTES // 4)
+            words = words.reshape(steps, 3, 2, WORDS, WORDS)
+            words = words.swapaxes(3, 4) if transposed else words
+            pairs = np.stack([words << 16, words & 0xFFFF0000], axis=-1).astype(np.uint32).view(np.float32)
+            return pairs.transpose(1, 2, 3, 0, 4, 5).reshape(3, PANEL, steps * 2 * WORDS)
+
+        A, B = parts(a, False), parts(b, True)
+        total = np.zeros((PANEL, PANEL), np.float32)
+        for i, j in (*SMALL_PRODUCTS, (0, 0)):
+            total += A[i] @ B[j].T
+        Pointer(c, np.dtype(np.float32)).view(PANEL * PANEL)[:] = total.reshape(-1)

@@ -1,0 +1,69 @@
+"""Products on the matrix unit (cpu/matrix_unit.py): the same laws for compiled kernels and for those without a compiler."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+ODD = [0.0, 1e-38, 1e-30, 3e33, np.inf, np.nan]
+
+
+@contextmanager
+def small_products_too(package: Any) -> Iterator[Any]:
+    """Every product on the unit, in pieces of 384 k's and of few panels: gemm_product of this package."""
+    product = importlib.import_module(f"{package.__name__}.cpu.gemm_product")
+    kept = product.worth_splitting, product.MOST_K, product.MOST_PACKED
+    product.worth_splitting, product.MOST_K, product.MOST_PACKED = (lambda M, N, K: True), 384, 1 << 17
+    try:
+        yield product
+    finally:
+        product.worth_splitting, product.MOST_K, product.MOST_PACKED = kept
+
+
+def products_on_the_matrix_unit(kernels: Any, draw: Any) -> None:
+    """linear and its gradients against float64, for drawn shapes, layouts and a few odd numbers among the others."""
+    M, N, K = (
+        draw(st.integers(5, 70)),
+        draw(st.integers(1, 70)),
+        draw(st.sampled_from([1, 8, 17, 24, 32, 100, 210, 400])),
+    )
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
+    x, w, b, r, g = (rng.standard_normal(s).astype(np.float32) for s in ((M, K), (N, K), (N,), (M, N), (M, N)))
+    if draw(st.booleans()):
+        x = np.asfortranarray(x)
+    if draw(st.booleans()):
+        w = np.asfortranarray(w)
+    for array in (x, w, g):
+        if draw(st.integers(0, 2)) == 0:
+            array[draw(st.integers(0, array.shape[0] - 1)), draw(st.integers(0, array.shape[1] - 1))] = draw(
+                st.sampled_from(ODD)
+            )
+    if draw(st.integers(0, 3)) == 0:
+        x[::2, K // 2 :: 3] = 1e-38  # subnormal, beside numbers that are not
+    tiny = draw(st.sampled_from([1.0, 1.0, 1e-36]))  # all numbers small: the unit would lose their last parts
+    x *= np.float32(tiny)
+    with small_products_too(kernels.package), np.errstate(all="ignore"):
+        y, residuals = kernels.package.linear(x, w, b, residual=r)
+        dx, dw, db, _ = kernels.package.linear_backward(g, residuals)
+    X, W, B, R, G = (a.astype(np.float64) for a in (x, w, b, r, g))
+    with np.errstate(all="ignore"):
+        check("y", y, X @ W.T + B + R, np.abs(X) @ np.abs(W).T + np.abs(B) + np.abs(R), K)
+        check("dx", dx, G @ W, np.abs(G) @ np.abs(W), N)
+        check("dw", dw, G.T @ X, np.abs(G).T @ np.abs(X), M)
+        check("db", db, G.sum(axis=0), np.abs(G).sum(axis=0), M)
+
+
+def check(name: str, result: np.ndarray, exact: np.ndarray, size: np.ndarray, terms: int) -> None:
+    """Errors below those of float32 sums of the products' sizes; ∞ and NaN where they belong."""
+    infinite = np.isinf(exact)
+    assert np.array_equal(result[infinite], exact[infinite]), f"{name}: an infinity was lost"
+    assert np.isnan(result[np.isnan(exact)]).all(), f"{name}: a NaN was lost"
+    near = np.isfinite(exact) & (size < 1e38)  # else the sum of float32 may overflow on the way
+    bound = np.finfo(np.float32).eps * (np.sqrt(terms) + 6) / 4 * size[near] + 1e-44 * terms
+    worst = np.max(np.abs(result[near] - exact[near]) / bound, initial=0.0)
+    assert worst <= 1, f"{name} is off by {worst:.2f} of what rounding explains"
