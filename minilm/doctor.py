@@ -104,9 +104,10 @@ def numba_line() -> str:
         return f"  broken   numba: {' '.join(str(error).split())[:200]}"
     from minilm_kernels.cpu.compile import cache_folder
     from minilm_kernels.cpu.pool import get_num_threads
-    from minilm_kernels.cpu.target import TARGET
+    from minilm_kernels.cpu.target import MATRIX_UNIT, TARGET
 
-    vectors = f"{TARGET.name} vectors of {TARGET.vector_bytes} bytes, {get_num_threads()} threads"
+    unit = " and a matrix unit" if MATRIX_UNIT else ""
+    vectors = f"{TARGET.name} vectors of {TARGET.vector_bytes} bytes{unit}, {get_num_threads()} threads"
     return f"{line}: compiles and runs; {vectors}; compiled kernels in {cache_folder()}"
 
 

@@ -20,7 +20,7 @@ def compile_kernels(dtypes: tuple[str, ...] = ("float32",), progress: bool = Tru
     if kernels.active() != "numba":
         return f"the {kernels.active()} kernels serve here, and they need no compiler"
     from minilm_kernels.cpu.compile import announced, cache_folder
-    from minilm_kernels.cpu.target import TARGET
+    from minilm_kernels.cpu.target import MATRIX_UNIT, TARGET
 
     tqdm = require("tqdm", "the progress bar").tqdm
     compiled: list[str] = []
@@ -34,7 +34,7 @@ def compile_kernels(dtypes: tuple[str, ...] = ("float32",), progress: bool = Tru
     files = list(cache_folder().rglob("*.nbc"))
     size = sum(file.stat().st_size for file in files) / 1e6
     return "\n".join([
-        f"processor   {TARGET.name}, vectors of {TARGET.vector_bytes} bytes",
+        f"processor   {TARGET.name}, vectors of {TARGET.vector_bytes} bytes{' and a matrix unit' if MATRIX_UNIT else ''}",
         f"compiled    {len(compiled)} of {len(work)} calls needed the compiler; {seconds:.1f} s",
         f"cache       {cache_folder()} ({len(files)} files, {size:.1f} MB)",
     ])  # fmt: skip

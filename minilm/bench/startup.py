@@ -4,6 +4,9 @@ Each time is that of a whole fresh process, from its start to its end, the media
 turns, so that a busy moment hits all alike. "above bare" is the time above that of a Python that does nothing. "import"
 is the time of the import statement alone, read inside the process.
 
+Then the first call of a kernel is timed: in a process that has to compile it (once after an installation, or when a source file
+changed), in processes that find it in the cache, and for the second call in the same process.
+
 Afterwards one process lists every module that `import minilm` brought in beyond the standard library, NumPy with all
 that NumPy loads, and minilm's own two packages. There must be none: exit code 1 if there is one.
 """
@@ -15,12 +18,29 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 
 from minilm.bench import machine
 
 IMPORT = "import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+KERNELS = {
+    "attention": "x = np.ones((1, 4, 64, 32), np.float32); call = lambda: k.attention(x, x, x)",
+    "linear": "x = np.ones((64, 64), np.float32); call = lambda: k.linear(x, x)",
+    "layer_norm": "x = np.ones((64, 64), np.float32); call = lambda: k.layer_norm(x)",
+}
+CALLS = """
+import json, time
+import numpy as np
+import minilm_kernels as k
+{prepare}
+def seconds():
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+print(json.dumps([seconds(), seconds()]))
+"""
 NEW_MODULES = """
 import json, sys
 import {first}
@@ -56,9 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows.append([label, f"{process:.3f}", f"{process - bare:.3f}", f"{statistics.median(inside[name]):.3f}"])
     print(machine.headline())
     print(machine.table(rows))
+    calls = {} if options.no_kernels else time_first_calls()
+    if calls:
+        print(machine.table([["seconds", "compiling", "from the cache", "second call"], *kernel_rows(calls)]))
     extra = extra_modules()
     print(f"loaded beyond NumPy and the standard library: {', '.join(extra) if extra else 'nothing'}")
-    machine.write_json(options.json, "startup", argv, {"process": whole, "import": inside, "extra_modules": extra})
+    machine.write_json(
+        options.json, "startup", argv, {"process": whole, "import": inside, "kernels": calls, "extra_modules": extra}
+    )
     return 1 if extra else 0
 
 
@@ -66,11 +91,35 @@ def make_parser() -> argparse.ArgumentParser:
     options = machine.parser("startup", __doc__ or "")
     options.add_argument("--runs", type=machine.positive, default=20, help="processes of each kind (default: 20)")
     options.add_argument("--no-torch", action="store_true", help="leave `import torch` out")
+    options.add_argument("--no-kernels", action="store_true", help="leave the first calls of kernels out")
     return options
 
 
-def run_python(program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", program], env=machine.environment(), capture_output=True, text=True)
+def time_first_calls(runs: int = 5) -> dict[str, dict[str, list[float]]]:
+    """Seconds of the first and second call of each kernel: once with an empty cache, then `runs` times with what is in it."""
+    results = {}
+    for name, prepare in KERNELS.items():
+        with tempfile.TemporaryDirectory(prefix="minilm-cache-") as cache:
+            environment = machine.environment() | {"MINILM_CACHE_DIR": cache, "MINILM_KERNELS": "numba"}
+            times = [json.loads(run_python(CALLS.format(prepare=prepare), environment).stdout) for _ in range(runs + 1)]
+        results[name] = {
+            "compiling": [times[0][0]],
+            "from the cache": [first for first, _ in times[1:]],
+            "second call": [second for _, second in times[1:]],
+        }
+    return results
+
+
+def kernel_rows(calls: dict[str, dict[str, list[float]]]) -> list[list[str]]:
+    return [
+        [f"first call of {name}", *(f"{statistics.median(t):.5f}" for t in times.values())]
+        for name, times in calls.items()
+    ]
+
+
+def run_python(program: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    environment = environment or machine.environment()
+    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
 
 
 def extra_modules(module: str = "minilm") -> list[str]:

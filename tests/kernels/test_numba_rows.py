@@ -12,6 +12,7 @@ pytest.importorskip("numba")
 
 from numba import njit
 
+import minilm_kernels
 from minilm_kernels import cpu, reference
 from minilm_kernels.cpu import functions, pool
 from minilm_kernels.cpu.vector import lanes, load_first, pointer, store_first
@@ -336,3 +337,28 @@ def test_clip_by_norm(generator, threads, dtype):
     assert len(set(found)) == 1
     assert cpu.clip_by_norm([np.full(100, 1e30, np.float32)], None) == pytest.approx(1e31, rel=1e-6)
     assert math.isnan(cpu.clip_by_norm([np.array([1, np.nan], dtype)], 1.0))
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_at_infinity(backend, dtype):
+    x = np.array([-np.inf, np.inf, -60, 60], dtype)
+    with minilm_kernels.use_kernels(backend), np.errstate(all="ignore"):
+        calls = [minilm_kernels.gelu(x), minilm_kernels.gelu(x, approximate="tanh")]
+        slopes = [minilm_kernels.gelu_backward(np.ones_like(x), residuals) for _, residuals in calls]
+        calls.append(minilm_kernels.silu_mul(x, np.ones_like(x)))
+        slopes.append(minilm_kernels.silu_mul_backward(np.ones_like(x), calls[-1][1])[0])
+    for (y, _), slope in zip(calls, slopes):
+        np.testing.assert_allclose(y, [0, np.inf, 0, 60], rtol=0, atol=1e-20)
+        np.testing.assert_allclose(slope, [0, 1, 0, 1], rtol=0, atol=1e-20)
+
+
+def test_gelu_makes_no_subnormal_numbers():
+    """They would take a hundred times as long."""
+    x = np.linspace(-40, 40, 20_001)
+    for dtype in (np.float32, np.float64):
+        with minilm_kernels.use_kernels("numba"):
+            y, residuals = minilm_kernels.gelu(x.astype(dtype))
+            slope = minilm_kernels.gelu_backward(np.ones_like(y), residuals)
+        for values in (y, slope):
+            assert not ((values != 0) & (np.abs(values) < np.finfo(dtype).tiny)).any()

@@ -174,3 +174,19 @@ def test_scratch_rows_are_aligned_apart_and_kept():
     thread.start()
     thread.join()
     assert not np.shares_memory(other[0], rows)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="only Linux tells on which processors a thread may run"
+)
+def test_waking_leaves_the_threads_free_to_run_anywhere():
+    """The caller's processor is forbidden to them while they are woken, and allowed again."""
+    pool.set_num_threads(3)
+    allowed = os.sched_getaffinity(0)
+    for _ in range(3):
+        time.sleep(0.05)  # they fall asleep
+        assert (run(64)[0] == 1).all()
+    workers = [thread for thread in threading.enumerate() if thread.name.startswith("minilm-")]
+    assert workers
+    for thread in workers:
+        assert os.sched_getaffinity(thread.native_id) == allowed

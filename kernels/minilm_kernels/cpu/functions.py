@@ -184,9 +184,10 @@ def gelu_tanh_slope(x):
 
 # --- the normal distribution ------------------------------------------------------------------------------------------
 
-# Φ(−x) = e^(−x²/2) s Q(t) for x ≥ 0, with s = 1/(x + 4) and t = a s + b, which runs from 1 to −1 as x runs from 0 to FAR;
-# there e^(−x²/2) becomes 0. Q is a polynomial. One division and one power make Φ.
-FAR = math.sqrt(2 * 127 * LN2), math.sqrt(2 * 1023 * LN2)
+# Φ(−x) = e^(−x²/2) s Q(t) for x ≥ 0, with s = 1/(x + 4) and t = a s + b, which runs from 1 to −1 as x runs from 0 to FAR.
+# Beyond, Φ(−x) counts as 0: it would soon be subnormal, and processors take a hundred times as long for such numbers.
+# Q is a polynomial. One division and one power make Φ.
+FAR = 12.9, 37.4
 NEAR = 4.0
 
 
@@ -225,7 +226,8 @@ def gelu_erf(x):
     """x Φ(x) = max(x, 0) − |x| Φ(−|x|)."""
     near = minimum(absolute(x), far(x))
     tail = normal_tail(near, exp_inside(near * near * -0.5))
-    return fma(near * -1.0, tail, maximum(x, splat(x, 0.0)))
+    zero = splat(x, 0.0)
+    return fma(near * -1.0, where_less(far(x), absolute(x), zero, tail), maximum(x, zero))
 
 
 @inlined
@@ -233,8 +235,9 @@ def gelu_erf_slope(x):
     """Φ(x) + x φ(x) with the density φ(x) = e^(−x²/2)/√(2π): g = Φ(−|x|) − |x| φ(x) for x ≤ 0, and 1 − g for x > 0."""
     near = minimum(absolute(x), far(x))
     power = exp_inside(near * near * -0.5)
-    g = fma(near * -DENSITY, power, normal_tail(near, power))
-    return where_less(splat(x, 0.0), x, 1.0 - g, g)
+    zero = splat(x, 0.0)
+    g = where_less(far(x), absolute(x), zero, fma(near * -DENSITY, power, normal_tail(near, power)))
+    return where_less(zero, x, 1.0 - g, g)
 
 
 # --- relu -------------------------------------------------------------------------------------------------------------

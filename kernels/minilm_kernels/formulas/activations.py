@@ -14,6 +14,7 @@ Array = Any
 
 SQRT_HALF = math.sqrt(0.5)
 C, K = math.sqrt(2 / math.pi), 0.044715  # of the tanh form
+FAR = 1000.0  # where Φ and σ are exactly 0 and 1: an infinite x there would make ∞ · 0
 BLOCK = 1 << 15  # elements worked on at a time: a formula's temporaries stay in the core's own cache
 
 
@@ -69,18 +70,20 @@ def silu_mul_backward(grad_output: Array, residuals: SiluMulResiduals) -> tuple[
 
 
 def _gelu_erf(a: Array) -> Array:
-    return a * normal_cdf(a)
+    return array_namespace(a).maximum(a, -FAR) * normal_cdf(a)
 
 
 def _gelu_erf_slope(a: Array) -> Array:
     # dy/dx = Φ(x) + x φ(x), with the density φ(x) = e^(−x²/2)/√(2π)
     xp = array_namespace(a)
-    density = xp.exp(a * a * -0.5) * (1 / math.sqrt(2 * math.pi))
-    return normal_cdf(a) + a * density
+    near = xp.clip(a, -FAR, FAR)
+    density = xp.exp(near * near * -0.5) * (1 / math.sqrt(2 * math.pi))
+    return normal_cdf(a) + near * density
 
 
 def _gelu_tanh(a: Array) -> Array:
-    return a * 0.5 * (1 + array_namespace(a).tanh(a * (C + (C * K) * (a * a))))
+    xp = array_namespace(a)
+    return xp.maximum(a, -FAR) * 0.5 * (1 + xp.tanh(a * (C + (C * K) * (a * a))))
 
 
 def _gelu_tanh_slope(a: Array) -> Array:
@@ -103,13 +106,13 @@ def _relu_slope(a: Array) -> Array:
 
 
 def _silu(a: Array) -> Array:
-    return a * logistic(a)
+    return array_namespace(a).maximum(a, -FAR) * logistic(a)
 
 
 def _silu_slope(a: Array) -> Array:
     # dy/dx = σ + x σ (1 − σ) = σ (1 + x (1 − σ))
     s = logistic(a)
-    return s * (1 + a * (1 - s))
+    return s * (1 + array_namespace(a).clip(a, -FAR, FAR) * (1 - s))
 
 
 FUNCTIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
