@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from minilm_kernels.cpu import pool as threads
-from minilm_kernels.cpu.attention_call import KEYS, PER_ROW, ROW_BYTES, VECTORS, address_of, call_of
+from minilm_kernels.cpu.attention_call import KEYS, PER_ROW, ROW_BYTES, VECTORS, call_of
 from minilm_kernels.cpu.attention_scores import Gradients, columns_of, prepare_queries, weights_block, whole_blocks
 from minilm_kernels.cpu.attention_tiles import all_padded, fill, keys_seen, stage_addends, tile_pointer
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.pool import parallel_for
-from minilm_kernels.cpu.vector import lanes, load, pointer, pointer_at, splat, store, where_first
+from minilm_kernels.cpu.vector import address_of, lanes, load, pointer, pointer_at, splat, store, where_first
 
 Array = Any
 

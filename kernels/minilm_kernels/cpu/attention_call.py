@@ -11,13 +11,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import config, types
-from numba.extending import intrinsic
+from numba import config
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from minilm_kernels.cpu.compile import part
 from minilm_kernels.cpu.target import TARGET
-from minilm_kernels.cpu.vector_types import I64
 from minilm_kernels.random import kept_scale, row_keys, threshold
 
 ROW_BYTES = 256  # a row of a tile: 64 float32 or 32 float64 queries
@@ -199,20 +197,7 @@ def call_of(numbers, floats):
     return Call(scale, kept, 1 / kept if kept > 0 else 0.0, lowest, *to_fixed_tuple(numbers, NUMBERS))
 
 
-@intrinsic
-def address_of(typingctx, p):
-    """Where a pointer points, as a number."""
-
-    def generate(context, builder, sig, args):
-        return builder.ptrtoint(args[0], I64)
-
-    return types.int64(p), generate
-
-
 if config.DISABLE_JIT:
 
     def to_fixed_tuple(numbers, n):
         return tuple(numbers.tolist())
-
-    def address_of(p):
-        return p.address

@@ -19,7 +19,6 @@ from minilm_kernels.cpu.attention_call import (
     LOG2E,
     OUTPUT,
     ROW_BYTES,
-    address_of,
     call_of,
     describe,
     padding_bytes,
@@ -32,14 +31,15 @@ from minilm_kernels.cpu.exponential import exp2
 from minilm_kernels.cpu.pool import parallel_for
 from minilm_kernels.cpu.tile import make_product
 from minilm_kernels.cpu.vector import (
-    bytes_at,  # fmt: skip
+    address_of,
+    bytes_at,
     fma,
     lanes,
     load,
     load_first,
     maximum,
     pointer,
-    pointer_at,  # fmt: skip
+    pointer_at,
     reduce_add,
     reduce_max,
     splat,

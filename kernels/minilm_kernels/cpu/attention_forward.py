@@ -21,7 +21,6 @@ from minilm_kernels.cpu.attention_call import (
     ROW_BYTES,
     VECTORS,
     AttentionResiduals,
-    address_of,
     call_of,
     describe,
     padding_bytes,
@@ -38,16 +37,17 @@ from minilm_kernels.cpu.attention_tiles import (
     stage_addends,
     tile_pointer,
     transpose,
-)  # fmt: skip
+)
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.exponential import exp2
 from minilm_kernels.cpu.pool import parallel_for
 from minilm_kernels.cpu.vector import (
+    address_of,
     lanes,
     load,
     maximum,
     pointer,
-    pointer_at,  # fmt: skip
+    pointer_at,
     splat,
     store,
     where_less,

@@ -26,7 +26,6 @@ from minilm_kernels.cpu.attention_call import (
     ROW_BYTES,
     VECTORS,
     AttentionResiduals,
-    address_of,
     call_of,
     empty_heads,
     heads_are_inside,
@@ -38,7 +37,7 @@ from minilm_kernels.cpu.attention_scores import (
     prepare_queries,
     weights_block,
     whole_blocks,
-)  # fmt: skip
+)
 from minilm_kernels.cpu.attention_tiles import (
     add_head_product,
     add_product,
@@ -52,11 +51,12 @@ from minilm_kernels.cpu.attention_tiles import (
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.pool import PAUSES, atomic_get, atomic_swap, give_way, parallel_for, pause
 from minilm_kernels.cpu.vector import (
+    address_of,
     lanes,
     load,
     load_first,
     pointer,
-    pointer_at,  # fmt: skip
+    pointer_at,
     store,
     store_first,
 )

@@ -22,6 +22,7 @@ from minilm_kernels.cpu.matrix_unit import AHEAD_BYTES, multiply_panels, release
 from minilm_kernels.cpu.pool import parallel_for
 from minilm_kernels.cpu.split import K_BLOCK, K_TILE, PANEL, STEP_BYTES, pack_columns, pack_rows
 from minilm_kernels.cpu.vector import (
+    address_of,
     lanes,
     load,
     load_first,
@@ -69,6 +70,8 @@ def split_task(worker, i, p, b_panels, wrong):
         own, along_k = m - m0, p.a_transposed == 0
         pack_rows(p.a, p.a_step, along_k, m, p.M, p.K, a_panels, own, p.mc, turned, seen, p.sums, add)
         wrong[m] = 0 if fits(seen) else 1
+    # nothing to add: whole tiles go to C from the unit's registers
+    direct = steps <= K_BLOCK and p.start_row == 0 and p.start_column == 0
     start_unit()
     for n_block in range(n0, n1, BLOCK):
         n_end = min(n_block + BLOCK, n1)
@@ -88,13 +91,18 @@ def split_task(worker, i, p, b_panels, wrong):
                     b = b_panels + (k * columns + n * depth) * STEP_BYTES
                     ahead = next_panels + (n - n_block) * next_stride + (m - m0) * depth * AHEAD_BYTES
                     kept = row_of_tiles + (n - n_block) * TILE_BYTES
-                    if k == 0:
-                        multiply_panels(a, b, depth, kept, ahead)
+                    if direct and (m + 1) * PANEL <= p.M and (n + 1) * PANEL <= p.N:
+                        c = address_of(p.c + (m * PANEL * p.c_row + n * PANEL))
+                        multiply_panels(a, b, depth, c, p.c_row, ahead)
+                    elif k == 0:
+                        multiply_panels(a, b, depth, kept, PANEL, ahead)
                     else:
-                        multiply_panels(a, b, depth, tile, ahead)
+                        multiply_panels(a, b, depth, tile, PANEL, ahead)
                         add_tile(pointer_at(kept, p.c), pointer_at(tile, p.c))
                 if last:
-                    write_rows(p, m * PANEL, n_block * PANEL, min(p.N, n_end * PANEL), pointer_at(row_of_tiles, p.c))
+                    write_rows(
+                        p, m * PANEL, n_block * PANEL, min(p.N, n_end * PANEL), pointer_at(row_of_tiles, p.c), direct
+                    )
     release_unit()
 
 
@@ -107,13 +115,17 @@ def add_tile(kept, tile):
 
 
 @part
-def write_rows(p, m, n0, n1, tiles):
-    """C = act(start + tiles) + residual for a panel of rows and columns n0 … n1 − 1, row by row."""
+def write_rows(p, m, n0, n1, tiles, direct):
+    """C = act(start + tiles) + residual for a panel of rows and columns n0 … n1 − 1, row by row.
+
+    direct: whole tiles are in C already.
+    """
     W = lanes(p.c)
+    begin = (n1 - n0) // PANEL * PANEL if direct and m + PANEL <= p.M else 0
     for i in range(min(PANEL, p.M - m)):
         c = p.c + ((m + i) * p.c_row + n0)
-        s = p.start + ((m + i) * p.start_row + n0 * p.start_column)
-        for n in range(0, n1 - n0, PANEL):
+        s = p.start + ((m + i) * p.start_row + (n0 + begin) * p.start_column)
+        for n in range(begin, n1 - n0, PANEL):
             tile = tiles + (n // PANEL * (TILE_BYTES // 4) + i * PANEL)
             left = n1 - n0 - n
             if left >= PANEL:

@@ -18,7 +18,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minilm_kernels.cpu.plain import Pointer
+from minilm_kernels.cpu.plain import Pointer, strided
 from minilm_kernels.cpu.split import PANEL, STEP_BYTES, TILE_BYTES, WORDS
 from minilm_kernels.cpu.tile import own_function
 from minilm_kernels.cpu.vector_types import llvm_function
@@ -74,15 +74,16 @@ def release_unit(typingctx):
 
 
 @intrinsic
-def multiply_panels(typingctx, a, b, steps, c, ahead):
-    """C = A B for 32 rows and 32 columns: a, b: addresses of packed panels; steps: tiles of k; c: address of 32 × 32 float32.
+def multiply_panels(typingctx, a, b, steps, c, c_row, ahead):
+    """C = A B for 32 rows and 32 columns: a, b: addresses of packed panels; steps: tiles of k; c: address of float32, whose
+    rows are c_row numbers apart.
 
     AHEAD_BYTES of memory from `ahead` on are fetched into the second cache with each step: they may be anybody's.
     Registers 0 … 3 hold C, 4 and 5 two tiles of A, 6 and 7 two of B.
     """
 
     def write(builder, args):
-        a, b, steps, c, ahead = args
+        a, b, steps, c, c_row, ahead = args
         row = ir.Constant(I64, WORDS * 4)
         fetch = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [I8.as_pointer(), *[I32] * 3])
         options = [ir.Constant(I32, i) for i in (0, 2, 1)]  # to read, into the second cache, data
@@ -120,19 +121,21 @@ def multiply_panels(typingctx, a, b, steps, c, ahead):
             _call(builder, "tilezero", _number(register))
         over_k(SMALL_PRODUCTS, fetching=True)
         over_k(((0, 0),), fetching=False)
+        bytes_apart = builder.mul(c_row, ir.Constant(I64, 4))
         for i in range(2):
             for j in range(2):
-                at = builder.gep(c, [ir.Constant(I64, 4 * (i * WORDS * PANEL + j * WORDS))])
-                _call(builder, "tilestored64", _number(2 * i + j), at, ir.Constant(I64, 4 * PANEL))
+                row = builder.gep(c, [builder.mul(bytes_apart, ir.Constant(I64, i * WORDS))])
+                at = builder.gep(row, [ir.Constant(I64, 4 * j * WORDS)])
+                _call(builder, "tilestored64", _number(2 * i + j), at, bytes_apart)
 
     def generate(context, builder, sig, args):
         byte = I8.as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, byte, I64, byte, byte])
-        pointers = [args[2] if i == 2 else builder.inttoptr(x, byte) for i, x in enumerate(args)]
+        kind = ir.FunctionType(ir.VoidType(), [byte, byte, I64, byte, I64, byte])
+        pointers = [x if i in (2, 4) else builder.inttoptr(x, byte) for i, x in enumerate(args)]
         builder.call(own_function(builder, "multiply_panels", kind, write), pointers)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.intp, types.int64, types.int64), generate
+    return types.void(types.int64, types.int64, types.intp, types.int64, types.intp, types.int64), generate
 
 
 if config.DISABLE_JIT:
@@ -141,7 +144,7 @@ if config.DISABLE_JIT:
 
     def release_unit(): ...
 
-    def multiply_panels(a, b, steps, c, ahead):
+    def multiply_panels(a, b, steps, c, c_row, ahead):
         def parts(address: int, transposed: bool) -> np.ndarray:
             """(part, half, step, row, 2 · 16) numbers, rows of A or columns of B."""
             words = Pointer(address, np.dtype(np.uint32)).view(steps * STEP_BYTES // 4)
@@ -154,4 +157,4 @@ if config.DISABLE_JIT:
         total = np.zeros((PANEL, PANEL), np.float32)
         for i, j in (*SMALL_PRODUCTS, (0, 0)):
             total += A[i] @ B[j].T
-        Pointer(c, np.dtype(np.float32)).view(PANEL * PANEL)[:] = total.reshape(-1)
+        strided(Pointer(c, np.dtype(np.float32)), PANEL, PANEL, c_row, 1)[:] = total

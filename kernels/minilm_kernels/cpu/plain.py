@@ -14,9 +14,9 @@ import numpy as np
 from minilm_kernels.cpu.target import lanes_of
 
 __all__ = [
-    "Pointer", "absolute", "as_words", "bytes_at", "floats_of", "fma", "lanes", "load", "load_first", "load_like", "maximum",
-    "minimum", "pointer", "pointer_at", "prefetch", "reduce_add", "reduce_max", "splat", "sqrt", "store", "store_first",
-    "where_first", "where_less", "words_at",
+    "Pointer", "absolute", "address_of", "as_words", "bytes_at", "floats_of", "fma", "lanes", "load", "load_first", "load_like",
+    "maximum", "minimum", "pointer", "pointer_at", "prefetch", "reduce_add", "reduce_max", "splat", "sqrt", "store",
+    "store_first", "where_first", "where_less", "words_at",
 ]  # fmt: skip
 
 
@@ -48,6 +48,10 @@ def pointer(array: np.ndarray) -> Pointer:
 
 def pointer_at(address: int, like: Any) -> Pointer:
     return Pointer(address, like.dtype)
+
+
+def address_of(p: Pointer) -> int:
+    return p.address
 
 
 def bytes_at(address: int) -> Pointer:
