@@ -4,6 +4,7 @@
     python -m minilm.bench kernels attention decode         # some groups: attention decode rows loss optimizer linear
     python -m minilm.bench kernels memory                   # extra peak memory of attention at T = 8192
     python -m minilm.bench kernels --quick                  # small sizes: is the machinery in order?
+    NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= python -m minilm.bench kernels linear    # the code for another processor: AVX2
 
 First both compute the same inputs once and are compared: `differs` is max|ours − PyTorch's| ÷ max|PyTorch's|, for the worst
 of the results. The first call also compiles what is not in the cache. Then both are timed in turns. A turn begins with a
@@ -30,21 +31,19 @@ each time.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-import math
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minilm.bench import kernel_memory, machine
 from minilm.bench.kernel_cases import GROUPS, Case, cases
-from minilm.bench.kernel_pairs import Kernels, NotBuiltError, Pair
+from minilm.bench.kernel_pairs import Kernels, NotBuiltError
+from minilm.bench.kernel_timing import measure
 from minilm.bench.torch_gpt import require_torch
 from minilm.errors import InputError
 from minilm.files import write_text
@@ -52,10 +51,7 @@ from minilm.memory import keep_freed_memory
 from minilm.optional import require
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # above that the two do not compute the same
-LEAST_CALLS = 5
-TURN = 0.02  # seconds of timed calls before it is the other one's turn
 NOISE = 1.5  # where the ratio of the medians and that of the fastest calls are further apart, neither is believed
-SHORT = 0.005  # a call that is over sooner is repeated three times as often
 MARKED = ("BELOW", "ABOVE", "DIFFERS", "failed")  # bold in Markdown
 HEAD = ["kernel", "against", "PyTorch ms", "ours ms", "ratio", "of fastest", "floor", "aim", "", "differs", "calls"]
 
@@ -192,77 +188,17 @@ def measure_all(chosen: Sequence[Case], options: argparse.Namespace) -> Iterator
             yield result
 
 
+def processor() -> str:
+    """What the kernels are compiled for."""
+    target = importlib.import_module("minilm_kernels.cpu.target")
+    return f"{target.TARGET.name}{' and a matrix unit' if target.MATRIX_UNIT else ''}"
+
+
 def about(case: Case, threads: int) -> dict[str, Any]:
     return {
         "group": case.group, "name": case.name, "threads": threads, "floor": case.floor, "aim": case.aim,
-        "machine": machine.headline(threads),
+        "machine": f"{machine.headline(threads)}, {processor()}",
     }  # fmt: skip
-
-
-def measure(pair: Pair, reps: int, seconds: float, pause: float) -> dict[str, Any]:
-    """Compare and time one pair: the difference, the seconds of each call, the ratios."""
-    ours, theirs = pair.ours(), pair.theirs()
-    error = worst_difference(ours, theirs)
-    dtype = str(as_array(theirs[0]).dtype)
-    del ours, theirs
-    times = time_pair(pair, reps, seconds, pause)
-    mine, other = times["ours"], times["torch"]
-    return {
-        "against": pair.opponent, "difference": error, "dtype": dtype, "seconds": times,
-        "ratio": statistics.median(other) / statistics.median(mine), "ratio_of_fastest": min(other) / min(mine),
-    }  # fmt: skip
-
-
-def worst_difference(ours: Sequence[Any], theirs: Sequence[Any]) -> float:
-    """max|a − b| / max|b| of the worst pair of results; infinite if one has a NaN or another shape than its partner."""
-    worst = 0.0
-    for a, b in zip(map(as_array, ours), map(as_array, theirs), strict=True):
-        if a.shape != b.shape:
-            return math.inf
-        if b.size:
-            error = float(np.max(np.abs(a - b))) / (float(np.max(np.abs(b))) or 1.0)
-            worst = math.inf if math.isnan(error) else max(worst, error)
-    return worst
-
-
-def as_array(result: Any) -> np.ndarray:
-    return result.detach().numpy() if hasattr(result, "detach") else np.asarray(result)
-
-
-def time_pair(pair: Pair, reps: int, seconds: float, pause: float) -> dict[str, list[float]]:
-    """Seconds of each timed call of both, which take turns."""
-    calls = {"ours": pair.ours, "torch": pair.theirs}
-    times: dict[str, list[float]] = {who: [] for who in calls}
-    one = max(typical_seconds(call, pause) for call in calls.values())
-    block = max(1, min(8, int(TURN / one)))  # calls in a turn
-    wanted = 3 * reps if one < SHORT else reps
-    began, order = time.perf_counter(), list(calls)
-    while len(times["ours"]) < wanted:
-        if time.perf_counter() - began > seconds and len(times["ours"]) >= LEAST_CALLS:
-            break
-        for who in order:
-            time.sleep(pause)
-            if block > 1:
-                calls[who]()  # wakes the threads
-            times[who] += [timed(calls[who]) for _ in range(block)]
-        order.reverse()
-    return times
-
-
-def typical_seconds(call: Any, pause: float) -> float:
-    """A first look at how long a call takes; the shortest of a few where it is short."""
-    time.sleep(pause)
-    first = timed(call)
-    return first if first > 5 * TURN else min(first, *(timed(call) for _ in range(3)))
-
-
-def timed(call: Any) -> float:
-    """Seconds of one call. What it returned is freed after the clock has stopped."""
-    start = time.perf_counter()
-    result = call()
-    end = time.perf_counter()
-    del result
-    return end - start
 
 
 # --- showing ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minilm import bench
-from minilm.bench import kernel_cases, kernel_memory, kernels
+from minilm.bench import kernel_cases, kernel_memory, kernel_timing, kernels
 from minilm.bench.kernel_cases import Case, cases
 from minilm.bench.kernel_pairs import Attention, Kernels, NotBuiltError, Pair
 from minilm.errors import InputError
@@ -50,9 +50,9 @@ class TestCases:
             pair = QUICK[name].build(reference, torch)
             with pair.around:
                 ours, theirs = pair.ours(), pair.theirs()
-        dtype = str(kernels.as_array(theirs[0]).dtype)
+        dtype = str(kernel_timing.as_array(theirs[0]).dtype)
         assert ("float64" in name) == (dtype == "float64")
-        assert kernels.worst_difference(ours, theirs) <= kernels.TOLERANCE[dtype]
+        assert kernel_timing.worst_difference(ours, theirs) <= kernels.TOLERANCE[dtype]
 
     def test_every_line_of_the_issue_is_there_with_its_promise(self):
         full = {case.name: (case.floor, case.aim) for case in cases(list(kernel_cases.GROUPS))}
@@ -94,15 +94,15 @@ class TestCases:
 class TestComparison:
     def test_it_is_relative_to_the_largest_and_takes_the_worst_result(self):
         ours, theirs = [np.array([1.0, 2.0]), np.array([10.0, 3.0])], [np.array([1.0, 2.0]), np.array([10.0, 4.0])]
-        assert kernels.worst_difference(ours, theirs) == pytest.approx(0.1)
+        assert kernel_timing.worst_difference(ours, theirs) == pytest.approx(0.1)
 
     @pytest.mark.parametrize("wrong", [np.array([1.0, np.nan]), np.array([1.0]), np.array([[1.0, 2.0]])])
     def test_a_nan_or_another_shape_is_infinitely_wrong(self, wrong):
-        assert kernels.worst_difference([wrong], [np.array([1.0, 2.0])]) == np.inf
+        assert kernel_timing.worst_difference([wrong], [np.array([1.0, 2.0])]) == np.inf
 
     def test_another_number_of_results_is_an_error(self):
         with pytest.raises(ValueError, match="zip"):
-            kernels.worst_difference([np.ones(1)], [np.ones(1), np.ones(1)])
+            kernel_timing.worst_difference([np.ones(1)], [np.ones(1), np.ones(1)])
 
     @pytest.mark.parametrize(
         ("ratio", "difference", "state"),
@@ -123,7 +123,7 @@ class TestMeasuring:
     def test_they_take_turns_and_the_first_one_changes(self):
         order = []
         pair = Pair(lambda: order.append("ours"), lambda: order.append("torch"), "nothing")
-        times = kernels.time_pair(pair, reps=16, seconds=60, pause=0)
+        times = kernel_timing.time_pair(pair, reps=16, seconds=60, pause=0)
         assert len(times["ours"]) == len(times["torch"]) >= 16
         turns = [who for i, who in enumerate(order) if i == 0 or order[i - 1] != who]
         # after the first look (ours, torch): ours, torch | torch, ours | ours, torch ...
@@ -135,7 +135,7 @@ class TestMeasuring:
 
     def test_a_long_case_stops_early_but_not_before_five_calls(self):
         pair = Pair(lambda: None, lambda: None, "nothing")
-        assert 5 <= len(kernels.time_pair(pair, reps=10_000, seconds=0, pause=0)["ours"]) < 100
+        assert 5 <= len(kernel_timing.time_pair(pair, reps=10_000, seconds=0, pause=0)["ours"]) < 100
 
     def test_results_that_differ_a_missing_and_a_broken_kernel_are_each_visible(self, monkeypatch):
         def missing(kernels, torch):
@@ -150,7 +150,7 @@ class TestMeasuring:
             Case("loss", "missing", "3", missing, 1.5),
             Case("loss", "broken", "4", broken, 1.5),
         ]
-        monkeypatch.setattr(kernels, "time_pair", lambda *_: {"ours": [1.0, 1.0], "torch": [2.0, 2.0]})
+        monkeypatch.setattr(kernel_timing, "time_pair", lambda *_: {"ours": [1.0, 1.0], "torch": [2.0, 2.0]})
         found = [r for r in kernels.measure_all(chosen, options()) if "begins" not in r]
         assert [r["state"] for r in found] == ["", "DIFFERS", "not built", "failed"]
         assert torch.get_num_threads() == 1
