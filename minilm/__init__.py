@@ -3,7 +3,13 @@
     from minilm import Tensor, nn, functional as F, optim
 
 Importing it loads NumPy and nothing else; plots, progress bars, checkpoints and kernels load what they need on first use.
+The rooms above the engine are imported when one of their names is asked for:
+
+    from minilm import AutoModelForCausalLM, AutoTokenizer
 """
+
+import importlib
+from typing import Any
 
 from minilm import functional, nn, optim
 from minilm.errors import CheckpointError, InputError, MissingDependencyError
@@ -11,6 +17,9 @@ from minilm.tape import no_grad
 from minilm.tensor import Parameter, Tensor, tensor
 
 __version__ = "0.1.0"
+
+# rooms whose names `from minilm import ...` finds; each has MODULES, a table of its names
+LAZY_ROOMS = ("minilm.hub",)
 
 __all__ = [
     "CheckpointError",
@@ -24,3 +33,16 @@ __all__ = [
     "optim",
     "tensor",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_"):
+        for room in map(importlib.import_module, LAZY_ROOMS):
+            if name in room.MODULES:
+                return getattr(room, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    lazy = [name for room in LAZY_ROOMS for name in importlib.import_module(room).MODULES]
+    return sorted([*globals(), *lazy])

@@ -7,7 +7,7 @@ step computes one position instead of all: the keys and values of the others are
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy as np
 
 from minilm.errors import InputError
 from minilm.functional.normalization import softmax_array
+from minilm.generation.decoding import Run, generate_by_name
+from minilm.generation.options import GenerationOptions
 from minilm.generation.processors import (
     apply_temperature,
     greedy,
@@ -67,21 +69,32 @@ class GenerationConfig:
 
 def generate_tokens(
     model: Any,
-    prompt_ids: Sequence[int] | np.ndarray,
+    prompt_ids: Any,
     config: GenerationConfig | None = None,
     generator: np.random.Generator | None = None,
+    **options: Any,
 ) -> Iterator[int]:
     """Continue one prompt and give each token as soon as it is there.    [F15; 000 §2.1]
 
     model: a GPT, or what is called like one: model(ids, cache=..., last_only=True) → (logits, ...), new_cache(), config
-    with context_length and vocab_size.
+    with context_length and vocab_size. With options by name, any model that generate() takes.
     prompt_ids: at least one token; of a prompt longer than the context the model sees the last part.
     generator: where the draws come from, one number per token; the same state gives the same text. Without one it is a
     fresh one. Ends after max_new_tokens, or with the first of stop_ids.
+    options: transformers' names, as in generate(), instead of a config.
 
     Between tokens the model is in the mode it was in, so a caller may stop listening whenever it likes.
     Raises InputError, at the call, for options out of range, an empty prompt, or ids that the model does not have.
     """
+    if options:
+        tokenizer = options.pop("tokenizer", None)
+        chosen = GenerationOptions.for_model(model, **options)
+        run = Run(model, prompt_ids, chosen, generator, tokenizer=tokenizer)
+        if len(run.batch.ids) != 1 or run.copies != 1:
+            raise InputError(
+                "tokens are streamed for one prompt and one text, without beams; use generate() for a batch"
+            )
+        return (int(step[0]) for step in run.steps())
     config = config or GenerationConfig()
     config.check()
     prompts = check_prompts(prompt_ids, model.config.vocab_size)
@@ -92,16 +105,57 @@ def generate_tokens(
 
 def generate(
     model: Any,
-    prompt_ids: Sequence[int] | Sequence[Sequence[int]] | np.ndarray,
-    config: GenerationConfig | None = None,
+    prompt_ids: Any = None,
+    config: GenerationConfig | GenerationOptions | None = None,
     generator: np.random.Generator | None = None,
-) -> np.ndarray:
-    """Continue a prompt, or a batch of prompts of equal length, and give prompts and continuations together.
+    *,
+    attention_mask: Any = None,
+    encoder_outputs: Any = None,
+    tokenizer: Any = None,
+    streamer: Any = None,
+    **options: Any,
+) -> Any:
+    """Continue a prompt, or a batch of prompts, and give prompts and continuations together.
 
-    prompt_ids: (T,) or (B, T) integers, T ≥ 1.  Returns (T + n,) or (B, T + n) int64, n ≤ max_new_tokens. A row that has
-    met one of stop_ids repeats it until all rows have ended. Everything else is as in generate_tokens.
+        generate(model, ids, GenerationConfig(...))                        minilm's own: samples, unless temperature is 0
+        generate(model, ids, max_new_tokens=50, num_beams=4)               transformers' options: greedy, unless do_sample
+
+    prompt_ids: (T,) or (B, T) integers, T ≥ 1. For an encoder-decoder they are the source, and what is returned is the target
+    with its start token.
+
+    With a GenerationConfig (or nothing): returns (T + n,) or (B, T + n) int64, n ≤ max_new_tokens. A row that has met one of
+    stop_ids repeats it until all rows have ended. A text that outgrows the context is continued from its last part.
+    Everything else is as in generate_tokens.
+
+    With options by name, those of GenerationOptions (or with one as `config`):
+    prompt_ids may be lists of unequal length; they are padded on the left (a source: on the right).
+    attention_mask: (B, T), 0 for padding that is in prompt_ids already; for a source with padding always give it.
+    encoder_outputs: what encode() gave, instead of a source. tokenizer: for stop_strings.
+    streamer: what has put(tokens) and end(), such as a TextStreamer; for one text and no beams.
+    Returns (B · num_return_sequences, T + n) int64, the texts of a prompt one after the other, padded behind their end with
+    pad_token_id; (T + n,) for a prompt (T,) and one text; a GenerateOutput with return_dict_in_generate=True.
+    A text must fit the model's positions: more is an InputError, before anything is computed.
     """
-    config = config or GenerationConfig()
+    extra = {
+        "attention_mask": attention_mask, "encoder_outputs": encoder_outputs, "tokenizer": tokenizer, "streamer": streamer
+    }  # fmt: skip
+    by_name = bool(options) or any(value is not None for value in extra.values())
+    if config is None and not by_name:
+        config = GenerationConfig()
+    if isinstance(config, GenerationConfig):
+        if by_name:
+            raise InputError(
+                "a GenerationConfig goes without options by name; give all by name: generate(model, ids, do_sample=True, ...)"
+            )
+        return _generate_plainly(model, prompt_ids, config, generator)
+    if config is not None:
+        options = {**vars(config), **options}
+    return generate_by_name(model, prompt_ids, generator, **extra, **options)
+
+
+def _generate_plainly(
+    model: Any, prompt_ids: Any, config: GenerationConfig, generator: np.random.Generator | None
+) -> np.ndarray:
     config.check()
     prompts = check_prompts(prompt_ids, model.config.vocab_size)
     steps = list(_decode(model, prompts, config, generator or np.random.default_rng()))

@@ -68,6 +68,47 @@ def keep_top_p(logits: Array, p: float) -> Array:
     return np.where(kept, logits, logits.dtype.type(-np.inf))
 
 
+def keep_min_p(logits: Array, p: float) -> Array:
+    r"""Keep the tokens with P_i ≥ p max_j P_j, −∞ for the others.    [eq:min-p] [Nguyen et al. 2024]
+
+    Where the model is sure few tokens are left, where it is not, many. The most probable one always stays.
+    Raises InputError unless 0 ≤ p ≤ 1.
+    """
+    if not 0 <= p <= 1:
+        raise InputError(f"min_p is {p}; it must be at least 0 and at most 1 (0.05 is usual)")
+    probabilities = softmax_array(logits.astype(np.float64))
+    kept = probabilities >= p * probabilities.max(axis=-1, keepdims=True)
+    return np.where(kept, logits, logits.dtype.type(-np.inf))
+
+
+def forbid_repeated_ngrams(logits: Array, seen: Array, n: int) -> Array:
+    """−∞ for each token that would end n tokens which stand in the text already.    [Paulus, Xiong & Socher 2017 §2.5]
+
+    logits: (B, V); seen: (B, T). If the last n − 1 tokens stand elsewhere in the row, what followed them there may not follow
+    now. n = 1 forbids every token that has occurred. Raises InputError unless n ≥ 1.
+    """
+    if n < 1:
+        raise InputError(f"no_repeat_ngram_size is {n}; it must be at least 1, or leave it out")
+    T = seen.shape[1]
+    if n > T:
+        return logits
+    windows = np.lib.stride_tricks.sliding_window_view(seen, n, axis=1)  # (B, T − n + 1, n)
+    repeats = (windows[..., :-1] == seen[:, None, T + 1 - n :]).all(axis=-1)
+    rows, places = np.nonzero(repeats)
+    tokens = windows[rows, places, -1]
+    known = tokens < logits.shape[-1]  # a table may have rows that no logit stands for
+    logits = logits.copy()
+    logits[rows[known], tokens[known]] = -np.inf
+    return logits
+
+
+def forbid_tokens(logits: Array, tokens: Array | list[int]) -> Array:
+    """−∞ for these tokens."""
+    logits = logits.copy()
+    logits[..., tokens] = -np.inf
+    return logits
+
+
 def penalize_repetition(logits: Array, seen: Array, penalty: float) -> Array:
     r"""z_i / θ where z_i > 0, z_i θ where z_i ≤ 0, for every token i seen before.    [eq:repetition] [Keskar et al. 2019 §4.1]
 

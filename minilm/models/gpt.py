@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from minilm import functional as F
 from minilm.errors import InputError
+from minilm.models.cache import GrowingCache
+from minilm.models.gpt_config import GPTConfig
+from minilm.models.outputs import BaseModelOutput
 from minilm.nn import (
     Dropout,
     Embedding,
@@ -21,165 +25,180 @@ from minilm.nn import (
     RotaryPositions,
     TransformerBlock,
 )
-from minilm.nn.attention import check_heads
-from minilm.nn.layers import ACTIVATIONS, normal
-from minilm.nn.transformer import make_norm
-from minilm.tensor import Tensor
+from minilm.nn.layers import normal
+from minilm.nn.transformer import StackOutput, make_norm, run_blocks
+from minilm.tensor import Array, Tensor, as_array
+
+__all__ = ["GPT", "GPTConfig", "GPTModel"]
 
 
-@dataclass
-class GPTConfig:
-    """The shape of a GPT.
-
-    Args:
-        vocab_size: number of different tokens; 0 means "as many as the tokenizer has".
-        context_length: the longest text, in tokens, that the model can look at.
-        num_layers: Transformer blocks.
-        num_heads: attention heads per block; they share the width evenly.
-        num_kv_heads: key and value heads (grouped queries); 0 means as many as num_heads.
-        hidden_size: the width: numbers per token.
-        intermediate_size: width inside the feed-forward network; 0 means 4 × hidden_size.
-        dropout: probability with which activations are dropped in training.
-        bias: whether linear layers and layer norms add a bias.
-        activation: gelu (erf), gelu_tanh (GPT-2), relu, silu or swiglu.
-        norm: layer_norm or rms_norm.
-        positions: learned or rotary.
-        tie_embeddings: whether the output head is the embedding table.
-        norm_eps: ε under the root of the normalization.
-    """
-
-    vocab_size: int = 0
-    context_length: int = 64
-    num_layers: int = 4
-    num_heads: int = 4
-    num_kv_heads: int = 0
-    hidden_size: int = 128
-    intermediate_size: int = 0
-    dropout: float = 0.0
-    bias: bool = False
-    activation: str = "gelu"
-    norm: str = "layer_norm"
-    positions: str = "learned"
-    tie_embeddings: bool = True
-    norm_eps: float = 1e-5
-
-    def check(self) -> None:
-        """Raise InputError with the first value that cannot work."""
-        for name in ("vocab_size", "context_length", "num_layers", "num_heads", "hidden_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("num_kv_heads", "intermediate_size"):
-            if getattr(self, name) < 0:
-                raise InputError(f"model.{name} is {getattr(self, name)}; it must be positive, or 0 for the default")
-        if not 0 < self.norm_eps < 1:
-            raise InputError(f"model.norm_eps is {self.norm_eps}; it must be between 0 and 1, such as 1e-5")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"model.dropout is {self.dropout}; it must be at least 0 and below 1")
-        choices = {
-            "activation": [*ACTIVATIONS],
-            "norm": ["layer_norm", "rms_norm"],
-            "positions": ["learned", "rotary"],
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"model.{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}")
-        try:
-            check_heads(self.hidden_size, self.num_heads, self.num_kv_heads or self.num_heads)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        if self.positions == "rotary" and self.head_dim % 2:
-            raise InputError(f"rotary positions need an even head size, but hidden_size/num_heads is {self.head_dim}")
-
-    @property
-    def head_dim(self) -> int:
-        return self.hidden_size // self.num_heads
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> GPTConfig:
-        """Raises InputError for a name that GPTConfig does not have."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise InputError(
-                f"unknown model option(s) {', '.join(sorted(unknown))}; this minilm may be older than the file"
-            )
-        return cls(**values)
-
-    @classmethod
-    def nanogpt_char(cls, **changes: Any) -> GPTConfig:
-        """nanoGPT's CPU recipe: 4 layers, 4 heads, width 128, context 64, no biases, tied head."""
-        return cls(**{"vocab_size": 65, "context_length": 64, **changes})
-
-    @classmethod
-    def nanogpt_char_big(cls, **changes: Any) -> GPTConfig:
-        """nanoGPT's GPU recipe for characters: 6 layers, 6 heads, width 384, context 256."""
-        sizes = {"vocab_size": 65, "context_length": 256, "num_layers": 6, "num_heads": 6, "hidden_size": 384}
-        return cls(**{**sizes, **changes})
-
-    @classmethod
-    def gpt2(cls, **changes: Any) -> GPTConfig:
-        """GPT-2 small, 124 million parameters: 12 layers, 12 heads, width 768, context 1024."""
-        sizes = {"vocab_size": 50257, "context_length": 1024, "num_layers": 12, "num_heads": 12, "hidden_size": 768}
-        return cls(**{**sizes, "bias": True, "activation": "gelu_tanh", **changes})
-
-    @classmethod
-    def llama(cls, **changes: Any) -> GPTConfig:
-        """The modern layout in small: RMS norm, rotary positions, SwiGLU, grouped queries, no biases, untied head."""
-        sizes = {"num_layers": 4, "num_heads": 4, "num_kv_heads": 2, "hidden_size": 128, "intermediate_size": 344}
-        modern = {
-            "activation": "swiglu",
-            "norm": "rms_norm",
-            "positions": "rotary",
-            "tie_embeddings": False,
-            "norm_eps": 1e-6,
-        }
-        return cls(**{**sizes, **modern, **changes})
-
-
-class GPT(Module):
-    r"""P(w_t | w_<t) = softmax(logits_t): embed the tokens, pass them through causal blocks, score every next token.
-
-    [F15; 000 §2.1, 004 §2.1]
+class GPTModel(Module):
+    """The body of a GPT: tokens and positions, causal blocks, a last norm; no head.
 
     generator: where the initial weights and the dropout masks come from. The same generator state gives the same
     model, bit for bit.
+    rotary: positions of another kind than the configuration's, such as Llama 3's; attention_options: what
+    MultiHeadAttention takes besides (head_dim, output_bias, attention_dropout).
     """
 
-    def __init__(self, config: GPTConfig, generator: np.random.Generator | None = None):
+    def __init__(
+        self,
+        config: GPTConfig,
+        generator: np.random.Generator | None = None,
+        *,
+        rotary: RotaryPositions | None = None,
+        **attention_options: Any,
+    ):
         config.check()
         generator = generator or np.random.default_rng()
-        self.config = config
+        self.config: Any = config
         self.generator = generator
+        self.context_length = config.context_length
         c = config
         self.token_embedding = Embedding(c.vocab_size, c.hidden_size, generator)
-        rotary = RotaryPositions(c.context_length, c.head_dim) if c.positions == "rotary" else None
+        if c.positions == "rotary" and rotary is None:
+            rotary = BatchRotaryPositions(c.context_length, c.head_dim)
         self.position_embedding = None if rotary else LearnedPositions(c.context_length, c.hidden_size, generator)
         self.dropout = Dropout(c.dropout, generator)
         self.blocks = ModuleList(
             TransformerBlock(
                 c.hidden_size, c.num_heads, c.num_kv_heads or None, c.intermediate_size or None,
                 activation=c.activation, norm=c.norm, eps=c.norm_eps, bias=c.bias, dropout=c.dropout,
-                rotary=rotary, generator=generator,
+                rotary=rotary, generator=generator, **attention_options,
             )
             for _ in range(c.num_layers)
         )  # fmt: skip
         self.final_norm = make_norm(c.norm, c.hidden_size, c.norm_eps, c.bias)
-        self.head = None if c.tie_embeddings else Linear(c.hidden_size, c.vocab_size, bias=False, generator=generator)
-        self._initialize(generator)
-
-    def _initialize(self, generator: np.random.Generator) -> None:
-        """GPT-2's start: normal with σ = 0.02; what feeds a residual gets 0.02/√(2 layers), so that the sum does not grow."""
-        for name, parameter in self.named_parameters():
-            if parameter.ndim >= 2:
-                into_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
-                std = 0.02 / math.sqrt(2 * self.config.num_layers) if into_residual else 0.02
-                parameter.data[...] = normal(parameter.shape, std, generator)
-            elif name.endswith("bias"):
-                parameter.data[...] = 0
 
     def forward(
+        self,
+        input_ids: Any,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        past_key_values: list[KVCache] | None = None,
+        use_cache: bool = False,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> Any:
+        """input_ids: (B, T) integers.  Returns a BaseModelOutput with last_hidden_state (B, T, hidden).
+
+        attention_mask: (B, Tk), 1 where a token may be looked at; Tk counts the tokens in the cache as well.
+        position_ids: (B, T) or (T,), where each token stands; from 0, or from the end of the cache, unless given.
+        past_key_values: what an earlier call with use_cache=True returned; input_ids are then the tokens that follow.
+        hidden_states: what went into each block, and last_hidden_state. attentions: (B, H, T, Tk) for each block.
+        Raises InputError for ids that the vocabulary does not have, too many positions, or a mask of another shape.
+        """
+        input_ids = self.check_input(input_ids, attention_mask, position_ids, past_key_values)
+        if use_cache and past_key_values is None:
+            past_key_values = self.new_cache(len(input_ids), input_ids.shape[1])
+        out = self.through_blocks(
+            input_ids,
+            past_key_values,
+            position_ids,
+            output_hidden_states,
+            output_attentions,
+            attention_mask=attention_mask,
+        )
+        x = self.final_norm(out.x)
+        return BaseModelOutput(
+            last_hidden_state=x,
+            past_key_values=past_key_values if use_cache else None,
+            hidden_states=(*out.hidden_states, x) if out.hidden_states is not None else None,
+            attentions=out.attentions,
+        )
+
+    def through_blocks(
+        self,
+        input_ids: Any,
+        cache: list[KVCache] | None = None,
+        position_ids: Any = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        **masks: Any,
+    ) -> StackOutput:
+        """Embed the tokens and pass them through the blocks: (B, T) → (B, T, hidden), before the last norm."""
+        start = cache[0].length if cache is not None else 0
+        x = self.token_embedding(input_ids)  # (B, T, hidden)
+        if self.position_embedding is not None:
+            if position_ids is None:
+                x = self.position_embedding(x, start)
+            else:
+                x = x + F.embedding(position_ids, self.position_embedding.weight)
+        x = self.dropout(x)
+        asked = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        with self.positions_at(position_ids):
+            return run_blocks(self.blocks, x, cache, **asked, causal=True, **masks)
+
+    @contextmanager
+    def positions_at(self, position_ids: Any) -> Iterator[None]:
+        """Let rotary positions turn the tokens of this pass by position_ids instead of counting."""
+        rotary = self.blocks[0].attention.rotary
+        if position_ids is None or rotary is None:
+            yield
+            return
+        rotary.position_ids = as_array(position_ids)
+        try:
+            yield
+        finally:
+            rotary.position_ids = None
+
+    def check_input(
+        self, input_ids: Any, attention_mask: Any = None, position_ids: Any = None, cache: list[KVCache] | None = None
+    ) -> Array:
+        """The ids as an array (B, T). Raises InputError for what forward() could not use."""
+        ids = as_array(input_ids)
+        if ids.ndim != 2 or ids.size == 0 or ids.dtype.kind not in "iu":
+            raise InputError(
+                f"input_ids have shape {ids.shape} and type {ids.dtype}; give integers (batch, tokens), at least one of each"
+            )
+        B, T = ids.shape
+        total = T + (cache[0].length if cache is not None else 0)
+        low, high, rows = int(ids.min()), int(ids.max()), self.token_embedding.weight.shape[0]
+        if low < 0 or high >= rows:
+            raise InputError(
+                f"input_ids run from {low} to {high}, but the model has tokens 0 to {rows - 1}; "
+                "encode the text with the model's own tokenizer"
+            )
+        last = total - 1 if position_ids is None else int(as_array(position_ids).max())
+        if last >= self.context_length:
+            raise InputError(
+                f"the text reaches position {last}, but the model has positions 0 to {self.context_length - 1}; "
+                f"shorten it to {self.context_length} tokens (truncation=True in the tokenizer)"
+            )
+        if position_ids is not None and as_array(position_ids).shape not in ((B, T), (1, T), (T,)):
+            raise InputError(f"position_ids have shape {as_array(position_ids).shape}; give ({B}, {T})")
+        if attention_mask is not None and as_array(attention_mask).shape != (B, total):
+            raise InputError(
+                f"attention_mask has shape {as_array(attention_mask).shape}; give ({B}, {total}): a 1 or 0 for each token"
+                + (", those in the cache as well" if total > T else "")
+            )
+        return ids
+
+    def new_cache(self, batch_size: int = 1, max_length: int | None = None) -> list[KVCache]:
+        """Empty caches, one per block, with room for `max_length` positions (the whole context unless given); they grow."""
+        length = min(max_length or self.context_length, self.context_length)
+        dtype = self.token_embedding.weight.dtype
+        attention = [block.attention for block in self.blocks]
+        return [GrowingCache(batch_size, each.num_kv_heads, length, each.head_dim, dtype) for each in attention]
+
+    def extra_repr(self) -> str:
+        return f"{self.num_parameters():,} parameters"
+
+
+class GPT(GPTModel):
+    r"""P(w_t | w_<t) = softmax(logits_t): embed the tokens, pass them through causal blocks, score every next token.
+
+    [F15; 000 §2.1, 004 §2.1]
+    """
+
+    def __init__(self, config: GPTConfig, generator: np.random.Generator | None = None):
+        generator = generator or np.random.default_rng()
+        super().__init__(config, generator)
+        c = config
+        self.head = None if c.tie_embeddings else Linear(c.hidden_size, c.vocab_size, bias=False, generator=generator)
+        initialize(self, c.num_layers, generator)
+
+    def forward(  # type: ignore[override]
         self,
         input_ids: Any,
         labels: Any = None,
@@ -194,27 +213,38 @@ class GPT(Module):
         cache: one KVCache per block; input_ids are then the tokens that follow the cached ones.
         last_only: score only the last position, (B, 1, vocab): all that decoding needs.
         """
-        start = cache[0].length if cache is not None else 0
-        x = self.token_embedding(input_ids)  # (B, T, hidden)
-        if self.position_embedding is not None:
-            x = self.position_embedding(x, start)
-        x = self.dropout(x)
-        for i, block in enumerate(self.blocks):
-            x = block(x, causal=True, attention_mask=attention_mask, cache=None if cache is None else cache[i])
+        x = self.through_blocks(input_ids, cache, attention_mask=attention_mask).x
         if last_only:
             x = x[:, -1:]
         x = self.final_norm(x)
         logits = F.linear(x, self.token_embedding.weight) if self.head is None else self.head(x)
         return logits, None if labels is None else F.cross_entropy(logits, labels)
 
-    def new_cache(self, batch_size: int = 1, max_length: int | None = None) -> list[KVCache]:
-        """Empty caches, one per block, for `max_length` positions (the whole context unless given)."""
-        c = self.config
-        length = min(max_length or c.context_length, c.context_length)
-        dtype = self.token_embedding.weight.dtype
-        return [
-            KVCache(batch_size, c.num_kv_heads or c.num_heads, length, c.head_dim, dtype) for _ in range(c.num_layers)
-        ]
 
-    def extra_repr(self) -> str:
-        return f"{self.num_parameters():,} parameters"
+class BatchRotaryPositions(RotaryPositions):
+    """Rotary positions for rows that begin at different places, as left padding makes them.
+
+    position_ids: (B, T) of the pass at hand, which the model sets; None: the tokens are counted from `start`.
+    """
+
+    position_ids: Array | None = None
+
+    def forward(self, x: Any, start: int = 0) -> Tensor:
+        """x: (B, H, T, head_dim).  Returns the same shape."""
+        if self.position_ids is None:
+            return super().forward(x, start)
+        B, H, T, D = x.shape
+        at = np.broadcast_to(self.position_ids, (B, T)).reshape(-1)
+        x = x.transpose(0, 1).reshape(H, B * T, D)  # all rows as one long one, each position with its own angle
+        return F.rotary(x, self.cos[at], self.sin[at]).reshape(H, B, T, D).transpose(0, 1)
+
+
+def initialize(model: Module, num_layers: int, generator: np.random.Generator, std: float = 0.02) -> None:
+    """GPT-2's start: normal with σ = 0.02; what feeds a residual gets 0.02/√(2 layers), so that the sum does not grow."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim >= 2:
+            into_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
+            sigma = std / math.sqrt(2 * num_layers) if into_residual else std
+            parameter.data[...] = normal(parameter.shape, sigma, generator)
+        elif name.endswith("bias"):
+            parameter.data[...] = 0

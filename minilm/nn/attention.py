@@ -11,6 +11,7 @@ from minilm.nn.layers import Dropout, Generator, Linear, end_of_branch
 from minilm.nn.module import Module
 from minilm.nn.positions import RotaryPositions
 from minilm.tensor import Array, Tensor
+from minilm_kernels import array_namespace
 
 
 class KVCache:
@@ -50,10 +51,13 @@ class MultiHeadAttention(Module):
 
     [eq:multi-head] [F17; 004 §3.2]
 
-    hidden_size must be a multiple of num_heads, num_heads of num_kv_heads (fewer key heads: grouped queries).
+    head_dim: numbers per head; hidden_size / num_heads unless given (then num_heads · head_dim may be another width, as in
+    T5). num_heads must be a multiple of num_kv_heads (fewer key heads: grouped queries).
     Self-attention makes queries, keys and values in one product, stacked in that order; with cross=True queries come from x
     and keys and values from `context`.
-    rotary: positions that turn queries and keys, or None.
+    bias: whether the projections add one; output_bias: the last one, as the others unless given.
+    dropout: of the result; attention_dropout: of the weights, the same unless given.
+    scale: what multiplies the scores, 1/√head_dim unless given. rotary: positions that turn queries and keys, or None.
     """
 
     def __init__(
@@ -66,22 +70,29 @@ class MultiHeadAttention(Module):
         cross: bool = False,
         rotary: RotaryPositions | None = None,
         generator: Generator | None = None,
+        *,
+        head_dim: int | None = None,
+        scale: float | None = None,
+        output_bias: bool | None = None,
+        attention_dropout: float | None = None,
     ):
         num_kv_heads = num_kv_heads or num_heads
-        check_heads(hidden_size, num_heads, num_kv_heads)
+        check_heads(hidden_size if head_dim is None else num_heads * head_dim, num_heads, num_kv_heads)
         generator = generator or np.random.default_rng()
-        self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, hidden_size // num_heads
-        kv_size = num_kv_heads * self.head_dim
+        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
+        self.head_dim = hidden_size // num_heads if head_dim is None else head_dim
+        inner_size, kv_size = num_heads * self.head_dim, num_kv_heads * self.head_dim
         self.cross = cross
         if cross:
-            self.query = Linear(hidden_size, hidden_size, bias, generator)
+            self.query = Linear(hidden_size, inner_size, bias, generator)
             self.key_value = Linear(hidden_size, 2 * kv_size, bias, generator)
         else:
-            self.query_key_value = Linear(hidden_size, hidden_size + 2 * kv_size, bias, generator)
-        self.output = Linear(hidden_size, hidden_size, bias, generator)
-        self.attention_dropout = dropout
+            self.query_key_value = Linear(hidden_size, inner_size + 2 * kv_size, bias, generator)
+        self.output = Linear(inner_size, hidden_size, bias if output_bias is None else output_bias, generator)
+        self.attention_dropout = dropout if attention_dropout is None else attention_dropout
         self.output_dropout = Dropout(dropout, generator)
         self.rotary = rotary
+        self.scale = scale
 
     def forward(
         self,
@@ -92,35 +103,46 @@ class MultiHeadAttention(Module):
         bias: Any = None,
         cache: KVCache | None = None,
         residual: Tensor | None = None,
-    ) -> Tensor:
+        weights: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """x: (B, Tq, hidden); context: (B, Tk, hidden) for cross-attention.  Returns (B, Tq, hidden).
 
         residual: added to the result, as a block does.
 
         attention_mask: (B, Tk), 1 or True where a key may be seen. bias: added to the scores, or a bool mask.
         cache: keys and values of earlier positions; the new ones are appended to it (no gradient flows through a cache).
+        weights: also return the attention weights (B, H, Tq, Tk), before dropout: each row sums to 1.
         """
-        options = {
-            "attn_mask": bias, "key_padding_mask": attention_mask, "is_causal": causal,
-            "dropout_p": self.attention_dropout if self.training else 0.0, "generator": self.output_dropout.generator,
+        masks: dict[str, Any] = {
+            "attn_mask": bias, "key_padding_mask": attention_mask, "is_causal": causal, "scale": self.scale
         }  # fmt: skip
-        if not self.cross and cache is None and self.rotary is None:
-            y = F.self_attention(self.query_key_value(x), self.num_heads, self.num_kv_heads, **options)
-            return end_of_branch(y, self.output, self.output_dropout, residual)
-        if self.cross:
+        drops: dict[str, Any] = {
+            "dropout_p": self.attention_dropout if self.training else 0.0, "generator": self.output_dropout.generator
+        }  # fmt: skip
+        packed = None if self.cross else self.query_key_value(x)
+        if packed is not None and cache is None and self.rotary is None:
+            y = F.self_attention(packed, self.num_heads, self.num_kv_heads, **masks, **drops)
+            y = end_of_branch(y, self.output, self.output_dropout, residual)
+            return (y, attention_weights(*self._split(packed)[:2], **masks)) if weights else y
+        if packed is None:
             q = self._heads(self.query(x), self.num_heads)
             k, v = self._context_keys(context, cache)
         else:
-            q, k, v = self._self_keys(x, cache)
-        y = F.scaled_dot_product_attention(q, k, v, **options)  # (B, H, Tq, head_dim)
+            q, k, v = self._self_keys(packed, cache)
+        y = F.scaled_dot_product_attention(q, k, v, **masks, **drops)  # (B, H, Tq, head_dim)
         y = F.reshape(y.transpose(1, 2), *x.shape[:2], self.num_heads * self.head_dim)
-        return end_of_branch(y, self.output, self.output_dropout, residual)
+        y = end_of_branch(y, self.output, self.output_dropout, residual)
+        return (y, attention_weights(q, k, **masks)) if weights else y
 
-    def _self_keys(self, x: Tensor, cache: KVCache | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries of x, and keys and values of x behind those in the cache."""
+    def _split(self, packed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, (H + 2 H_kv) · head_dim) → queries, keys and values (B, heads, T, head_dim); views."""
         kv_size = self.num_kv_heads * self.head_dim
-        q, k, v = F.split(self.query_key_value(x), [self.num_heads * self.head_dim, kv_size, kv_size], dim=-1)
-        q, k, v = self._heads(q, self.num_heads), self._heads(k, self.num_kv_heads), self._heads(v, self.num_kv_heads)
+        q, k, v = F.split(packed, [self.num_heads * self.head_dim, kv_size, kv_size], dim=-1)
+        return self._heads(q, self.num_heads), self._heads(k, self.num_kv_heads), self._heads(v, self.num_kv_heads)
+
+    def _self_keys(self, packed: Tensor, cache: KVCache | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of x, and keys and values of x behind those in the cache."""
+        q, k, v = self._split(packed)
         if self.rotary is not None:
             start = cache.length if cache is not None else 0
             q, k = self.rotary(q, start), self.rotary(k, start)
@@ -150,6 +172,17 @@ class MultiHeadAttention(Module):
         return f"{self.num_heads} heads of {self.head_dim}" + (
             f", {self.num_kv_heads} key heads" if self.num_kv_heads != self.num_heads else ""
         )
+
+
+def attention_weights(query: Tensor, key: Tensor, **masks: Any) -> Tensor:
+    """W = softmax(Q Kᵀ · scale + mask), (B, H, Tq, Tk), from the composed formula.
+
+    The fused kernel never holds W, so it is asked for here: what attention makes of the identity matrix, W I = W.
+    """
+    xp = array_namespace(key.data)
+    B, H, Tk = key.shape[:3]
+    identity = xp.broadcast_to(xp.eye(Tk, dtype=key.dtype), (B, H, Tk, Tk))
+    return F.attention_composed(query, key, identity, **masks)
 
 
 def check_heads(hidden_size: int, num_heads: int, num_kv_heads: int) -> None:

@@ -1,7 +1,9 @@
-"""The Transformer block: attention and feed-forward, each with a residual connection and a normalization."""
+"""The Transformer block: attention and feed-forward, each with a residual connection and a norm; and a stack of blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from minilm.nn.module import Module
 from minilm.nn.positions import RotaryPositions
 from minilm.tensor import Tensor
 
+Caches = KVCache | tuple[KVCache, KVCache]  # of self-attention; of self- and cross-attention
+
 
 class TransformerBlock(Module):
     r"""pre-norm:   h = x + Attention(Norm(x)),   y = h + FeedForward(Norm(h))       [Radford et al. 2019]
@@ -19,6 +23,10 @@ class TransformerBlock(Module):
 
     Two sub-layers one after the other: [F8; 003 §4.1.2] adds two attention terms side by side and leaves the
     feed-forward network out.
+
+    cross: a decoder's block, with a third sub-layer between the two: attention from h to the encoder's output, `context`,
+    which gives the keys and values [F9; 003 §4.1.3 adds it beside the others instead of after them].
+    attention_options: what MultiHeadAttention takes besides (head_dim, scale, output_bias, attention_dropout).
     """
 
     def __init__(
@@ -35,29 +43,108 @@ class TransformerBlock(Module):
         dropout: float = 0.0,
         rotary: RotaryPositions | None = None,
         generator: Generator | None = None,
+        *,
+        cross: bool = False,
+        **attention_options: Any,
     ):
         generator = generator or np.random.default_rng()
+        heads = (hidden_size, num_heads, num_kv_heads, bias, dropout)
+        options = {**attention_options, "generator": generator}
         self.norm_first = norm_first
+        self.cross = cross
         self.attention_norm = make_norm(norm, hidden_size, eps, bias)
-        self.attention = MultiHeadAttention(
-            hidden_size, num_heads, num_kv_heads, bias, dropout, rotary=rotary, generator=generator
-        )
+        self.attention = MultiHeadAttention(*heads, rotary=rotary, **options)
+        if cross:
+            self.cross_attention_norm = make_norm(norm, hidden_size, eps, bias)
+            self.cross_attention = MultiHeadAttention(*heads, cross=True, **options)
         self.feed_forward_norm = make_norm(norm, hidden_size, eps, bias)
         self.feed_forward = FeedForward(hidden_size, intermediate_size, activation, bias, dropout, generator)
 
     def forward(
-        self, x: Tensor, causal: bool = False, attention_mask: Any = None, cache: KVCache | None = None
-    ) -> Tensor:
-        """x: (B, T, hidden).  Returns the same shape."""
-        options = {"causal": causal, "attention_mask": attention_mask, "cache": cache}
+        self,
+        x: Tensor,
+        causal: bool = False,
+        attention_mask: Any = None,
+        cache: Caches | None = None,
+        *,
+        bias: Any = None,
+        context: Tensor | None = None,
+        context_mask: Any = None,
+        weights: bool = False,
+    ) -> Tensor | tuple[Tensor, ...]:
+        """x: (B, T, hidden).  Returns the same shape.
+
+        causal, attention_mask (B, Tk), bias (B or 1, H, T, Tk): of self-attention.
+        context: (B, Tc, hidden), context_mask: (B, Tc): of cross-attention, in a block made with cross=True.
+        cache: of self-attention; of a cross block a pair, the second for the context's keys.
+        weights: also return the weights of self-attention (B, H, T, Tk) and, in a cross block, of cross-attention.
+        """
+        cache, cross_cache = cache if isinstance(cache, tuple) else (cache, None)
+        options = {"causal": causal, "attention_mask": attention_mask, "bias": bias, "cache": cache, "weights": weights}
+        x, *seen = self._attend(self.attention, self.attention_norm, x, options)
+        if self.cross:
+            options = {
+                "context": context, "attention_mask": context_mask, "cache": cross_cache, "weights": weights
+            }  # fmt: skip
+            x, *across = self._attend(self.cross_attention, self.cross_attention_norm, x, options)
+            seen += across
         if self.norm_first:
-            h = self.attention(self.attention_norm(x), residual=x, **options)
-            return self.feed_forward(self.feed_forward_norm(h), residual=h)
-        h = self.attention_norm(self.attention(x, residual=x, **options))
-        return self.feed_forward_norm(self.feed_forward(h, residual=h))
+            y = self.feed_forward(self.feed_forward_norm(x), residual=x)
+        else:
+            y = self.feed_forward_norm(self.feed_forward(x, residual=x))
+        return (y, *seen) if weights else y
+
+    def _attend(self, attention: Module, norm: Module, x: Tensor, options: dict[str, Any]) -> tuple[Tensor, ...]:
+        """One attention sub-layer: its output, and behind it the weights where they were asked for."""
+        h = attention(norm(x) if self.norm_first else x, residual=x, **options)
+        h, *seen = h if isinstance(h, tuple) else (h,)
+        return (h if self.norm_first else norm(h), *seen)
 
     def extra_repr(self) -> str:
-        return "pre-norm" if self.norm_first else "post-norm"
+        return ("pre-norm" if self.norm_first else "post-norm") + (", with cross-attention" if self.cross else "")
+
+
+@dataclass
+class StackOutput:
+    """What a stack of blocks made, with the fields that were asked for.
+
+    x: (B, T, hidden). hidden_states: what went into each block. attentions, cross_attentions: one (B, H, Tq, Tk) per block.
+    """
+
+    x: Tensor
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+
+
+def run_blocks(
+    blocks: Iterable[Any],
+    x: Tensor,
+    caches: Sequence[Caches] | None = None,
+    output_hidden_states: bool = False,
+    output_attentions: bool = False,
+    **options: Any,
+) -> StackOutput:
+    """x through all blocks, collecting what is asked for on the way.
+
+    options: for every block (causal, attention_mask, bias, context, context_mask). hidden_states are those before each block;
+    the model adds the last one itself, after its final norm if it has one.
+    """
+    inputs: list[Tensor] = []
+    seen: list[tuple[Tensor, ...]] = []
+    for i, block in enumerate(blocks):
+        if output_hidden_states:
+            inputs.append(x)
+        y = block(x, cache=None if caches is None else caches[i], weights=output_attentions, **options)
+        x, *weights = y if isinstance(y, tuple) else (y,)
+        seen.append(tuple(weights))
+    attentions = [tuple(one) for one in zip(*seen, strict=True)] or [()]  # no blocks have no weights
+    return StackOutput(
+        x,
+        tuple(inputs) if output_hidden_states else None,
+        attentions[0] if output_attentions else None,
+        attentions[1] if output_attentions and len(attentions) > 1 else None,
+    )
 
 
 def make_norm(kind: str, hidden_size: int, eps: float, bias: bool = True) -> Module:

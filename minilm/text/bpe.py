@@ -8,7 +8,7 @@ Radford et al., "Language models are unsupervised multitask learners", 2019, sec
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,12 @@ from minilm.text.bpe_encoding import Merger
 from minilm.text.bpe_training import count_words, learn_merges
 from minilm.text.byte_map import ALPHABET, BYTE_TO_CHARACTER, CHARACTER_TO_BYTE, to_bytes, to_printable
 from minilm.text.cleaning import refuse_surrogates
+from minilm.text.pipeline import Pipeline
+from minilm.text.post_processing import space_counts
 from minilm.text.pretokenize import pretokenize, pretokenize_chunks, special_pattern
 from minilm.text.tokenizer import Tokenizer, as_chunks
+from minilm.text.wordpiece import Pieces
+from minilm.text.words import ByteLevel
 
 VERSION_LINE = "#version: 0.2"  # the first line of merges.txt, as GPT-2 has it
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's one special token
@@ -60,6 +64,7 @@ class ByteLevelBPETokenizer(Tokenizer):
         self._special_pattern = special_pattern(self._special)
         self._cache = self._new_cache()
         self._cached_characters = 0
+        self._words = Pipeline(self, None, ByteLevel(add_prefix_space=False))  # for encode_offsets
 
     @classmethod
     def train(
@@ -120,6 +125,35 @@ class ByteLevelBPETokenizer(Tokenizer):
         refuse_surrogates(text)
         return np.fromiter(self._ids(pretokenize(text, self._special_pattern)), self.dtype)
 
+    def encode_offsets(self, text: str, trim_offsets: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of `text` (n,) and where each token stands in it (n, 2): characters, the end not included.
+
+        Tokens that share a character all reach over it. trim_offsets: leave out the spaces at a token's ends.
+        """
+        refuse_surrogates(text)
+        ids, offsets, start = [np.empty(0, np.int64)], [np.empty((0, 2), np.int64)], 0
+        for n, part in enumerate([text] if self._special_pattern is None else self._special_pattern.split(text)):
+            if n % 2:  # what the pattern matched
+                found, places = np.array([self._special[part]]), np.array([[0, len(part)]])
+            else:
+                found, places = self._words.encode_offsets(part)
+            ids.append(found)
+            offsets.append(places + start)
+            start += len(part)
+        spans = np.concatenate(offsets)
+        if trim_offsets:
+            spans = space_counts([self._tokens[n] for n in np.concatenate(ids).tolist()]).trim(spans)
+        return np.concatenate(ids), spans
+
+    def split(self, words: Sequence[str]) -> list[Pieces]:
+        """The pieces of each word, which is none of the special tokens: ids, and the characters that each reaches over."""
+        return [self._places(word, ids) for word, ids in zip(words, self._merger.split(words))]
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """{token: id}."""
+        return {token: n for n, token in enumerate(self._tokens)}
+
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[np.ndarray]:
         hold = max(map(len, self._special), default=1) + 1
         for words in pretokenize_chunks(as_chunks(chunks), self._special_pattern, hold):
@@ -148,7 +182,7 @@ class ByteLevelBPETokenizer(Tokenizer):
         """
         config = storage.read_config(folder, cls.CLASS_NAMES)
         vocabulary = storage.read_vocabulary(folder, config)
-        merges = _parse_merges(storage.read_file(folder, "merges.txt", config), Path(folder) / "merges.txt")
+        merges = parse_merges(storage.read_file(folder, "merges.txt", config), Path(folder) / "merges.txt")
         special = config.get("additional_special_tokens") if "format_version" in config else None
         if special is None:
             made = {*ALPHABET, *(left + right for left, right in merges)}
@@ -184,6 +218,15 @@ class ByteLevelBPETokenizer(Tokenizer):
             if self._cached_characters > CACHE_LIMIT:
                 self._forget_oldest()
         return chain.from_iterable(map(cache.__getitem__, words))
+
+    def _places(self, word: str, ids: list[int]) -> Pieces:
+        ends = [*accumulate(len(self._pieces[n]) for n in ids)]  # in bytes
+        starts = [0, *ends[:-1]]
+        if not word.isascii():
+            character_of = [n for n, character in enumerate(word) for _ in character.encode()]
+            starts = [character_of[n] for n in starts]
+            ends = [character_of[n - 1] + 1 for n in ends]
+        return ids, starts, ends
 
     def _new_cache(self) -> dict[str, list[int]]:
         return {token: [n] for token, n in self._special.items()}
@@ -241,7 +284,8 @@ def _check_vocabulary(vocabulary: dict[str, int], merges: Sequence[tuple[str, st
         )
 
 
-def _parse_merges(text: str, path: Path) -> list[tuple[str, str]]:
+def parse_merges(text: str, path: Path) -> list[tuple[str, str]]:
+    """The pairs of merges.txt, one per line. Raises InputError for a line that is no pair."""
     merges = []
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")

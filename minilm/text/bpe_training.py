@@ -53,7 +53,7 @@ def learn_merges(
     """
     pieces = [bytes([CHARACTER_TO_BYTE[character]]) for character in ALPHABET]
     merges: list[tuple[bytes, bytes]] = []
-    words = _Words(word_counts, pieces)
+    words = Words(_byte_symbols(word_counts, pieces), word_counts.values())
     heap = [(-count, pair) for pair, count in words.counts.items()]
     heapify(heap)
     bar = None
@@ -80,17 +80,22 @@ def learn_merges(
     return pieces, merges
 
 
-class _Words:
-    """All distinct words as symbols, with the count and the places of every pair of neighbours, kept up to date."""
+def _byte_symbols(words: Iterable[str], pieces: list[bytes]) -> np.ndarray:
+    id_of = np.empty(256, np.int64)
+    id_of[[piece[0] for piece in pieces]] = np.arange(256)
+    id_of[0xFF] = BARRIER
+    return id_of[lay_out(words)]
 
-    def __init__(self, word_counts: dict[str, int], pieces: list[bytes]) -> None:
-        raw = lay_out(word_counts)
-        id_of = np.empty(256, np.int64)
-        id_of[[piece[0] for piece in pieces]] = np.arange(256)
-        id_of[0xFF] = BARRIER
-        symbols = id_of[raw]
+
+class Words:
+    """All distinct words as symbols, with the count and the places of every pair of neighbours, kept up to date.
+
+    symbols: one dimension, a BARRIER before, between and after the words. word_counts: how often each word occurs.
+    """
+
+    def __init__(self, symbols: np.ndarray, word_counts: Iterable[int]) -> None:
         word_lengths = np.diff(np.flatnonzero(symbols == BARRIER))  # with one barrier each
-        weight = np.repeat(np.fromiter(word_counts.values(), np.int64), word_lengths)
+        weight = np.repeat(np.fromiter(word_counts, np.int64), word_lengths)
 
         places = np.flatnonzero((symbols[:-1] != BARRIER) & (symbols[1:] != BARRIER))
         keys = symbols[places] << SHIFT | symbols[places + 1]
@@ -101,11 +106,14 @@ class _Words:
         self.following, self.preceding = links(len(symbols))
 
     def join(self, a: int, b: int, new: int) -> set[int]:
-        """Write `new` wherever a stands before b, left to right ("aaa" becomes aa+a). Returns the pairs that arose."""
+        """Write `new` wherever a stands before b, left to right ("aaa" becomes aa+a). Returns the pairs that arose.
+
+        `new` may be a symbol that other pairs have made already, as WordPiece's ##ab + ##c and ##a + ##bc do.
+        """
         symbols, weight, counts, places = self.symbols, self.weight, self.counts, self.places
         following, preceding = self.following, self.preceding
         arose = set()
-        for i in places.pop(a << SHIFT | b):
+        for i in sorted(places.pop(a << SHIFT | b)):
             j = following[i]
             if symbols[i] != a or symbols[j] != b:
                 continue  # an earlier merge took one of the two
@@ -116,19 +124,14 @@ class _Words:
             if left != BARRIER:
                 counts[left << SHIFT | a] -= w
                 pair = left << SHIFT | new
-                if pair in arose:
-                    counts[pair] += w
-                    places[pair].append(h)
-                else:
-                    arose.add(pair)
-                    counts[pair], places[pair] = w, [h]
+                arose.add(pair)
+                counts[pair] = counts.get(pair, 0) + w
+                places.setdefault(pair, []).append(h)
             if right != BARRIER:
                 counts[b << SHIFT | right] -= w
                 pair = new << SHIFT | right
-                if pair in arose:
-                    counts[pair] += w
-                    places[pair].append(i)
-                else:
-                    arose.add(pair)
-                    counts[pair], places[pair] = w, [i]
+                arose.add(pair)
+                counts[pair] = counts.get(pair, 0) + w
+                places.setdefault(pair, []).append(i)
+        counts[a << SHIFT | b] = 0
         return arose

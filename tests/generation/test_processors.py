@@ -9,7 +9,10 @@ from minilm.errors import InputError
 from minilm.functional.normalization import softmax_array
 from minilm.generation import (
     apply_temperature,
+    forbid_repeated_ngrams,
+    forbid_tokens,
     greedy,
+    keep_min_p,
     keep_top_k,
     keep_top_p,
     penalize_repetition,
@@ -79,6 +82,37 @@ def test_top_p_respects_what_top_k_has_hidden():
     logits = keep_top_k(np.log([0.4, 0.3, 0.2, 0.1]), 2)  # renormalized: 4/7 and 3/7
     assert np.array_equal(keep_top_p(logits, 0.57) > -np.inf, [True, False, False, False])
     assert np.array_equal(keep_top_p(logits, 0.58) > -np.inf, [True, True, False, False])
+
+
+@given(distinct_logits(), st.floats(0.0, 1.0))
+def test_min_p_keeps_what_is_probable_enough(logits, p):
+    kept = keep_min_p(logits, p)
+    assert kept.dtype == logits.dtype
+    P = np.atleast_2d(softmax_array(logits.astype(np.float64)))
+    for row, before, probabilities in zip(np.atleast_2d(kept), np.atleast_2d(logits), P):
+        chosen = row > -np.inf
+        assert np.array_equal(chosen, probabilities >= p * probabilities.max())
+        assert chosen[before.argmax()]
+        assert np.array_equal(row[chosen], before[chosen])
+
+
+@given(st.integers(1, 4), st.integers(1, 12), seeds)
+def test_forbidden_are_the_tokens_that_would_repeat_n_tokens(n, length, seed):
+    V = 4
+    seen = np.random.default_rng(seed).integers(0, V, (3, length))
+    out = forbid_repeated_ngrams(np.zeros((3, V), np.float32), seen, n)
+    assert out.dtype == np.float32
+    for row, text in zip(out, seen.tolist()):
+        there = {tuple(text[i : i + n]) for i in range(length - n + 1)}
+        for token in range(V):
+            would_be = tuple([*text, token][-n:])
+            assert (row[token] == -np.inf) == (length >= n and would_be in there)
+
+
+def test_forbidden_tokens():
+    logits = np.zeros((2, 4))
+    assert np.array_equal(forbid_tokens(logits, [1, 3]) > -np.inf, [[True, False, True, False]] * 2)
+    assert not logits.any()
 
 
 @given(distinct_logits(), st.floats(0.05, 20), seeds)
@@ -158,6 +192,8 @@ def test_one_number_per_row_is_drawn_in_the_order_of_the_rows(generator):
         (lambda z: keep_top_k(z, 0), "at least 1"),
         (lambda z: keep_top_p(z, 0), "above 0 and at most 1"),
         (lambda z: keep_top_p(z, 1.5), "above 0 and at most 1"),
+        (lambda z: keep_min_p(z, -0.1), "at least 0 and at most 1"),
+        (lambda z: forbid_repeated_ngrams(z[None], np.array([[0]]), 0), "at least 1"),
         (lambda z: penalize_repetition(z, np.array([0]), 0), "above 0"),
         (lambda z: sample(z * np.nan, np.random.default_rng(0)), "at least 0"),
         (lambda z: sample(z * 0, np.random.default_rng(0)), "not all of them 0"),

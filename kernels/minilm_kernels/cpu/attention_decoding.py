@@ -90,8 +90,18 @@ def decode(pool, memory, numbers, floats, output, partial, chunks):
     heads = c.B * c.H_kv
     if output.size > 0:
         where = address_of(pointer(memory))
-        parallel_for(pool, heads * chunks, decode_task, (where, memory.shape[1], c, pointer(partial), chunks))
-        parallel_for(pool, heads, combine_task, (c, pointer(partial), chunks))
+        if chunks == 1:
+            parallel_for(pool, heads, decode_whole_task, (where, memory.shape[1], c, pointer(partial)))
+        else:
+            parallel_for(pool, heads * chunks, decode_task, (where, memory.shape[1], c, pointer(partial), chunks))
+            parallel_for(pool, heads, combine_task, (c, pointer(partial), chunks))
+
+
+@part
+def decode_whole_task(worker, i, memory, memory_row, c, partial):
+    """All keys of a head: what decode_task and combine_task do, without waiting in between."""
+    decode_task(worker, i, memory, memory_row, c, partial, 1)
+    combine_task(worker, i, c, partial, 1)
 
 
 @part
