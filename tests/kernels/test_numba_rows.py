@@ -362,3 +362,17 @@ def test_gelu_makes_no_subnormal_numbers():
             slope = minilm_kernels.gelu_backward(np.ones_like(y), residuals)
         for values in (y, slope):
             assert not ((values != 0) & (np.abs(values) < np.finfo(dtype).tiny)).any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_results_written_past_the_caches_are_the_same(generator, dtype):
+    from minilm_kernels.cpu.activations import LARGE
+
+    x = generator.standard_normal(LARGE + 37).astype(dtype)
+    with minilm_kernels.use_kernels("numba"):
+        y, residuals = minilm_kernels.gelu(x)
+        slope = minilm_kernels.gelu_backward(x, residuals)
+        for part in (slice(0, 70_000), slice(LARGE - 70_000, None)):
+            small, kept = minilm_kernels.gelu(x[part])
+            assert np.array_equal(y[part], small)
+            assert np.array_equal(slope[part], minilm_kernels.gelu_backward(x[part], kept))

@@ -13,10 +13,21 @@ from minilm_kernels.cpu import pool
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.functions import gelu_erf, gelu_erf_slope, gelu_tanh, gelu_tanh_slope, silu, silu_slope
 from minilm_kernels.cpu.pool import parallel_for
-from minilm_kernels.cpu.vector import lanes, load, load_first, pointer, prefetch, store, store_first
+from minilm_kernels.cpu.vector import (
+    address_of,
+    lanes,
+    load,
+    load_first,
+    pointer,
+    prefetch,
+    store,
+    store_first,
+    store_past_caches,
+)
 from minilm_kernels.formulas.activations import GeluResiduals, SiluMulResiduals
 
 BLOCK = 1 << 14  # elements of a task
+LARGE = 1 << 22  # elements: results of so many do not stay in a core's caches in any case
 AHEAD = (
     1 << 10
 )  # elements: the processor's own prefetching ends at each page of 4 KiB, and a vector takes long enough to notice
@@ -29,12 +40,18 @@ def value_task(function: Any) -> Any:
     def task(worker, i, x, y, n):
         W = lanes(x)
         start, stop = i * BLOCK, min((i + 1) * BLOCK, n)
-        whole = start + (stop - start) // W * W
-        for j in range(start, whole, W):
-            prefetch(x + (j + AHEAD))
-            store(y + j, function(load(x + j)))
-        if whole < stop:
-            store_first(y + whole, function(load_first(x + whole, stop - whole)), stop - whole)
+        first = min(stop, start + until_aligned(y + start))
+        store_first(y + start, function(load_first(x + start, first - start)), first - start)
+        whole = first + (stop - first) // W * W
+        if n >= LARGE:
+            for j in range(first, whole, W):
+                prefetch(x + (j + AHEAD))
+                store_past_caches(y + j, function(load(x + j)))
+        else:
+            for j in range(first, whole, W):
+                prefetch(x + (j + AHEAD))
+                store(y + j, function(load(x + j)))
+        store_first(y + whole, function(load_first(x + whole, stop - whole)), stop - whole)
 
     return task
 
@@ -43,19 +60,37 @@ def slope_task(slope: Any) -> Any:
     """A task: dx = dy ⊙ f′(x), likewise."""
 
     @part
+    def some(x, dy, dx, n):
+        store_first(dx, load_first(dy, n) * slope(load_first(x, n)), n)
+
+    @part
     def task(worker, i, x, dy, dx, n):
         W = lanes(x)
         start, stop = i * BLOCK, min((i + 1) * BLOCK, n)
-        whole = start + (stop - start) // W * W
-        for j in range(start, whole, W):
-            prefetch(x + (j + AHEAD))
-            prefetch(dy + (j + AHEAD))
-            store(dx + j, load(dy + j) * slope(load(x + j)))
-        if whole < stop:
-            rest = stop - whole
-            store_first(dx + whole, load_first(dy + whole, rest) * slope(load_first(x + whole, rest)), rest)
+        first = min(stop, start + until_aligned(dx + start))
+        some(x + start, dy + start, dx + start, first - start)
+        whole = first + (stop - first) // W * W
+        if n >= LARGE:
+            for j in range(first, whole, W):
+                prefetch(x + (j + AHEAD))
+                prefetch(dy + (j + AHEAD))
+                store_past_caches(dx + j, load(dy + j) * slope(load(x + j)))
+        else:
+            for j in range(first, whole, W):
+                prefetch(x + (j + AHEAD))
+                prefetch(dy + (j + AHEAD))
+                store(dx + j, load(dy + j) * slope(load(x + j)))
+        some(x + whole, dy + whole, dx + whole, stop - whole)
 
     return task
+
+
+@part
+def until_aligned(p):
+    """How many elements from p on come before a multiple of a vector's size."""
+    W = lanes(p)
+    size = (address_of(p + W) - address_of(p)) // W
+    return -(address_of(p) // size) % W
 
 
 gelu_erf_task, gelu_erf_slope_task = value_task(gelu_erf), slope_task(gelu_erf_slope)

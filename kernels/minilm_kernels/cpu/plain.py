@@ -16,7 +16,7 @@ from minilm_kernels.cpu.target import lanes_of
 __all__ = [
     "Pointer", "absolute", "address_of", "as_words", "bytes_at", "floats_of", "fma", "lanes", "load", "load_first", "load_like",
     "maximum", "minimum", "pointer", "pointer_at", "prefetch", "reduce_add", "reduce_max", "splat", "sqrt", "store",
-    "store_first", "where_first", "where_less", "words_at",
+    "store_first", "store_past_caches", "where_first", "where_less", "words_at",
 ]  # fmt: skip
 
 
@@ -94,6 +94,9 @@ def load_first(p: Pointer, n: int) -> Lanes:
 
 def store(p: Pointer, v: np.ndarray) -> None:
     p.view(len(v))[:] = v
+
+
+store_past_caches = store
 
 
 def store_first(p: Pointer, v: np.ndarray, n: int) -> None:

@@ -174,6 +174,23 @@ def store(typingctx, p, v):
 
 
 @intrinsic
+def store_past_caches(typingctx, p, v):
+    """Write the vector v to p, which must be a multiple of its size, straight to memory: for results larger than the caches.
+
+    A usual store first reads the line that it overwrites.
+    """
+
+    def generate(context, builder, sig, args):
+        vector = args[1].type
+        bytes_ = vector.count * p.element.bitwidth // 8
+        instruction = builder.store(args[1], vector_pointer(builder, args[0], vector), align=bytes_)
+        instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(I32, 1)]))
+        return context.get_dummy_value()
+
+    return types.void(p, v), generate
+
+
+@intrinsic
 def store_first(typingctx, p, v, n):
     """Write the first n lanes of v to p (n may be ≤ 0 or more than there are lanes)."""
 

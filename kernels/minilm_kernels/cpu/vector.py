@@ -34,6 +34,7 @@ from minilm_kernels.cpu.pointers import (  # noqa: F401
     prefetch,
     store,
     store_first,
+    store_past_caches,
     words_at,
 )
 from minilm_kernels.cpu.vector_types import (
