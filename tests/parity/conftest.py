@@ -6,5 +6,14 @@ import os
 
 def pytest_configure(config):
     if os.environ.get("MINILM_ORACLES_REQUIRED"):
-        for oracle in ("torch", "transformers", "tokenizers"):
+        for oracle in (
+            "torch",
+            "transformers",
+            "tokenizers",
+            "sacrebleu",
+            "rouge_score",
+            "seqeval",
+            "sklearn",
+            "torchmetrics",
+        ):
             importlib.import_module(oracle)

@@ -9,7 +9,7 @@ from minilm_kernels.cpu.gemm import KC, PANELS
 from minilm_kernels.cpu.gemm_few import STRIPE
 from minilm_kernels.cpu.gemm_split import BLOCK
 from minilm_kernels.cpu.gemm_tiles import ROWS, VECTORS
-from minilm_kernels.cpu.split import PANEL
+from minilm_kernels.cpu.split import K_BLOCK, K_TILE, PANEL
 from minilm_kernels.cpu.target import lanes_of
 
 MOST_ROWS = 8  # panels of rows in a task on the matrix unit
@@ -53,8 +53,10 @@ def plan(M: int, N: int, K: int, threads: int, itemsize: int, a_transposed: int)
 
 
 def worth_splitting(M: int, N: int, K: int) -> bool:
-    """Whether splitting and packing cost less than the matrix unit saves."""
-    return min(M, N, K) >= 128 and M * N * K >= 1 << 27
+    """Whether splitting and packing cost less than the matrix unit saves: with few k's its tiles go straight to C."""
+    direct = K <= K_BLOCK * K_TILE and N >= 256
+    least = 1 << 25 if direct else 1 << 27
+    return min(M, N, K) >= 128 and least <= M * N * K
 
 
 @functools.lru_cache(4096)
