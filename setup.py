@@ -44,6 +44,7 @@ setup(
     extras_require={
         "cuda12": ["cupy-cuda12x>=13"],
         "cuda13": ["cupy-cuda13x>=14"],
+        "hub": ["huggingface_hub>=0.23"],  # to download; folders and its cache are opened without it
         "test": TEST,
         "dev": TEST + LINT + ["pre-commit>=3.7", "build>=1.2"],
     },

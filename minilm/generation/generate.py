@@ -15,6 +15,7 @@ import numpy as np
 
 from minilm.errors import InputError
 from minilm.functional.normalization import softmax_array
+from minilm.generation.decoders import is_called_by_name
 from minilm.generation.decoding import Run, generate_by_name
 from minilm.generation.options import GenerationOptions
 from minilm.generation.processors import (
@@ -51,6 +52,16 @@ class GenerationConfig:
     stop_ids: list[int] = field(default_factory=list)
     use_cache: bool = True
 
+    def by_name(self) -> dict[str, Any]:
+        """The same as options of generate() by name, for models that are called so."""
+        self.check()
+        options: dict[str, Any] = {"max_new_tokens": self.max_new_tokens, "repetition_penalty": self.repetition_penalty}
+        if self.stop_ids:
+            options["eos_token_id"] = self.stop_ids
+        if self.temperature:
+            options |= {"do_sample": True, "temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        return {**options, "use_cache": self.use_cache}
+
     def check(self) -> None:
         """Raise InputError with the first value that cannot work."""
         if self.max_new_tokens < 1:
@@ -86,8 +97,9 @@ def generate_tokens(
     Between tokens the model is in the mode it was in, so a caller may stop listening whenever it likes.
     Raises InputError, at the call, for options out of range, an empty prompt, or ids that the model does not have.
     """
-    if options:
+    if options or is_called_by_name(model):
         tokenizer = options.pop("tokenizer", None)
+        options = {**(config.by_name() if config else {}), **options}
         chosen = GenerationOptions.for_model(model, **options)
         run = Run(model, prompt_ids, chosen, generator, tokenizer=tokenizer)
         if len(run.batch.ids) != 1 or run.copies != 1:
@@ -123,9 +135,9 @@ def generate(
     prompt_ids: (T,) or (B, T) integers, T ≥ 1. For an encoder-decoder they are the source, and what is returned is the target
     with its start token.
 
-    With a GenerationConfig (or nothing): returns (T + n,) or (B, T + n) int64, n ≤ max_new_tokens. A row that has met one of
-    stop_ids repeats it until all rows have ended. A text that outgrows the context is continued from its last part.
-    Everything else is as in generate_tokens.
+    With a GenerationConfig (or nothing) and a GPT: returns (T + n,) or (B, T + n) int64, n ≤ max_new_tokens. A row that has
+    met one of stop_ids repeats it until all rows have ended. A text that outgrows the context is continued from its last
+    part. Everything else is as in generate_tokens.
 
     With options by name, those of GenerationOptions (or with one as `config`):
     prompt_ids may be lists of unequal length; they are padded on the left (a source: on the right).
@@ -140,15 +152,17 @@ def generate(
         "attention_mask": attention_mask, "encoder_outputs": encoder_outputs, "tokenizer": tokenizer, "streamer": streamer
     }  # fmt: skip
     by_name = bool(options) or any(value is not None for value in extra.values())
-    if config is None and not by_name:
+    if config is None and not by_name and not is_called_by_name(model):
         config = GenerationConfig()
     if isinstance(config, GenerationConfig):
         if by_name:
             raise InputError(
                 "a GenerationConfig goes without options by name; give all by name: generate(model, ids, do_sample=True, ...)"
             )
-        return _generate_plainly(model, prompt_ids, config, generator)
-    if config is not None:
+        if not is_called_by_name(model):
+            return _generate_plainly(model, prompt_ids, config, generator)
+        options = config.by_name()
+    elif config is not None:
         options = {**vars(config), **options}
     return generate_by_name(model, prompt_ids, generator, **extra, **options)
 

@@ -1,8 +1,8 @@
 """What models return: fields with names, which can also be read by number or key, as in transformers.
 
-    output = model(ids, labels=labels)
-    output.loss, output.logits          by name
-    output[0], output["logits"]         by number among the fields that are there, and by key
+output = model(ids, labels=labels)
+output.loss, output.logits          by name
+output[0], output["logits"]         by number among the fields that are there, and by key
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class ModelOutput:
 class BaseModelOutput(ModelOutput):
     """An encoder or a decoder without a head.
 
-    last_hidden_state: (B, T, hidden). hidden_states: that after the embedding and after each layer. attentions: the weights of each
-    layer, (B, H, Tq, Tk).
+    last_hidden_state: (B, T, hidden). hidden_states: that after the embedding and after each layer.
+    attentions: the weights of each layer, (B, H, Tq, Tk).
     """
 
     last_hidden_state: Tensor | None = None

@@ -4,7 +4,7 @@ from minilm.nn.attention import KVCache, MultiHeadAttention
 from minilm.nn.layers import Dropout, Embedding, FeedForward, LayerNorm, Linear, RMSNorm
 from minilm.nn.module import Module, ModuleList, Sequential
 from minilm.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
-from minilm.nn.transformer import TransformerBlock
+from minilm.nn.transformer import StackOutput, TransformerBlock, run_blocks
 from minilm.tensor import Parameter
 
 __all__ = [
@@ -23,5 +23,7 @@ __all__ = [
     "RotaryPositions",
     "Sequential",
     "SinusoidalPositions",
+    "StackOutput",
     "TransformerBlock",
+    "run_blocks",
 ]

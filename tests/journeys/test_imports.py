@@ -40,6 +40,7 @@ ROOMS = [
     ".metrics",
     ".models",
     ".generation",
+    ".hub",
     ".training",
     ".bench",
     ".doctor",
