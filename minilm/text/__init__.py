@@ -7,6 +7,7 @@ from minilm.text.cleaning import clean, normalize
 from minilm.text.families import BertTokenizer, GPT2Tokenizer, WordTokenizer
 from minilm.text.pretrained import PretrainedTokenizer
 from minilm.text.tokenizer import StreamDecoder, Tokenizer, load_tokenizer, train_tokenizer
+from minilm.text.unigram_tokenizer import T5Tokenizer
 
 __all__ = [
     "BatchEncoding",
@@ -16,6 +17,7 @@ __all__ = [
     "GPT2Tokenizer",
     "PretrainedTokenizer",
     "StreamDecoder",
+    "T5Tokenizer",
     "Tokenizer",
     "WordTokenizer",
     "clean",

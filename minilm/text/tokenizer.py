@@ -179,7 +179,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     known = ", ".join([CharacterTokenizer.__name__, *ByteLevelBPETokenizer.CLASS_NAMES])
     raise InputError(
         f"{Path(folder) / storage.CONFIG} names the tokenizer_class {name!r}, which this minilm does not have; "
-        f"it has {known}: update minilm, or name one of these if the files are in its format"
+        f"it has {known}: update minilm, name one of these if the files are in its format, or open a tokenizer that "
+        "is not for plain text, such as BERT's, with PretrainedTokenizer.from_folder"
     )
 
 
