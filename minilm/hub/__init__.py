@@ -26,7 +26,13 @@ EXPORTS = {
     ),
     "t5": ("T5Config", "T5ForConditionalGeneration", "T5Model"),
 }  # fmt: skip
-TOKENIZERS = ("BertTokenizer", "GPT2Tokenizer", "PretrainedTokenizer")  # of the room below
+TOKENIZERS = (
+    "BertTokenizer",
+    "GPT2Tokenizer",
+    "PretrainedTokenizer",
+    "T5Tokenizer",
+    "WordTokenizer",
+)  # of the room below
 MODULES = {name: f"minilm.hub.{module}" for module, names in EXPORTS.items() for name in names}
 MODULES.update(dict.fromkeys(TOKENIZERS, "minilm.text"))
 

@@ -12,6 +12,7 @@ from minilm.errors import InputError
 
 LABEL_FIELDS = ("num_labels", "id2label", "label2id")
 CONFIG_LIMIT = 16 << 20  # no config.json is longer; a weight file under its name would be
+CONFIG, GENERATION = "config.json", "generation_config.json"
 
 
 def read_json(path: Path, limit: int = CONFIG_LIMIT) -> dict[str, Any]:
@@ -39,12 +40,16 @@ def read_json(path: Path, limit: int = CONFIG_LIMIT) -> dict[str, Any]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a model folder; `model_type` is a string. Raises InputError otherwise."""
-    values = read_json(folder / "config.json")
+    values = read_json(folder / CONFIG)
     if not isinstance(values.get("model_type"), str):
-        raise InputError(
-            f'{folder / "config.json"} does not say which model it is; add "model_type", for example "gpt2"'
-        )
+        raise InputError(f'{folder / CONFIG} does not say which model it is; add "model_type", for example "gpt2"')
     return values
+
+
+def read_generation_config(folder: Path) -> dict[str, Any]:
+    """generation_config.json of a model folder: how its text is written unless generate() is told otherwise; {} without one."""
+    path = folder / GENERATION
+    return {k: v for k, v in read_json(path).items() if k != "transformers_version"} if path.exists() else {}
 
 
 def config_from_json(config_class: type, values: dict[str, Any], overrides: dict[str, Any] | None = None) -> Any:

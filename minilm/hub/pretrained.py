@@ -17,14 +17,16 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping as MappingType
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from minilm.errors import InputError
 from minilm.folders import MODEL_FILES, find_folder
-from minilm.hub.config import config_from_json, config_to_json, read_config
+from minilm.hub.config import CONFIG, GENERATION, config_from_json, config_to_json, read_config, read_generation_config
 from minilm.hub.mapping import Mapping, Plan
 from minilm.hub.saving import FLOATS, save_model_folder
 from minilm.hub.weights import Weights, open_weights
@@ -38,6 +40,9 @@ class Pretrained(Module):
 
     config_class: ClassVar[type]
     is_base: ClassVar[bool] = False
+    generation_config: MappingType[str, Any] = MappingProxyType(
+        {}
+    )  # options that generate() takes if it is not told otherwise
     config: Any
 
     @classmethod
@@ -94,6 +99,7 @@ class Pretrained(Module):
         if chosen_dtype(dtype, weights) == np.float64:
             model.double()
         load_weights(model, plan, weights)
+        model.generation_config = read_generation_config(folder)
         announce(plan, cls.__name__, str(name_or_folder))
         model.eval()
         return model
@@ -109,7 +115,10 @@ class Pretrained(Module):
         """
         tensors = list(self.mapping(self.config).to_file(self.state_dict().items(), self.is_base))
         values = config_to_json(self.config, type(self).__name__, dtype or tensors[0][1].dtype.name)
-        save_model_folder(Path(folder), values, tensors, dtype, max_shard_size)
+        documents = {CONFIG: values}
+        if self.generation_config:
+            documents[GENERATION] = dict(self.generation_config)
+        save_model_folder(Path(folder), documents, tensors, dtype, max_shard_size)
 
 
 # lengths that some axis of a weight has, or numbers of parts that each have a weight, by the names of all families

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 
 def save_model_folder(
-    folder: Path, config: dict[str, Any], tensors: Sequence[Named], dtype: str | None, max_shard_size: int | str
+    folder: Path, documents: Mapping[str, Any], tensors: Sequence[Named], dtype: str | None, max_shard_size: int | str
 ) -> None:
-    """Write config.json and the tensors into `folder`, over a model that may be there.
+    """Write the documents (file name → JSON, config.json among them) and the tensors into `folder`, over what may be there.
 
     Everything goes into a folder of another name inside it first; then the files are renamed, one after the other, and
     weight files of the model before that are not written again are removed.
@@ -42,7 +42,7 @@ def save_model_folder(
     temporary = folder / f".tmp-save-{os.getpid()}"
     try:
         temporary.mkdir(parents=True)
-        texts = {"config.json": config}
+        texts = dict(documents)
         if len(shards) == 1:
             write_safetensors(temporary / SINGLE, shards[0], dtype)
         else:

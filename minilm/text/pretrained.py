@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from minilm.errors import InputError
+from minilm.folders import TOKENIZER_FILES, find_folder
 from minilm.text.added_tokens import AddedToken
 from minilm.text.backend import Backend
 from minilm.text.batch_encoding import BatchEncoding
@@ -77,7 +78,17 @@ class PretrainedTokenizer(FrontVocabulary):
 
         return open_folder(cls, Path(folder), changes)
 
-    from_pretrained = from_folder
+    @classmethod
+    def from_pretrained(
+        cls: type[T],
+        name_or_folder: str | Path,
+        *,
+        revision: str = "main",
+        local_files_only: bool = False,
+        **changes: Any,
+    ) -> T:
+        """from_folder for a folder, or for a name that is in the Hugging Face cache or can be downloaded (minilm.folders)."""
+        return cls.from_folder(find_folder(name_or_folder, TOKENIZER_FILES, revision, local_files_only), **changes)
 
     def save_pretrained(self, save_directory: str | Path) -> list[str]:
         """Write all files that minilm, transformers and `tokenizers` read; returns their paths."""

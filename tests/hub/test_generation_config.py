@@ -1,0 +1,47 @@
+"""generation_config.json: read with a model, used by generate(), written again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from minilm import GPT2Config, GPT2LMHeadModel, InputError
+
+
+@pytest.fixture
+def model(generator):
+    return GPT2LMHeadModel(GPT2Config(vocab_size=20, n_positions=32, n_embd=8, n_layer=1, n_head=2), generator)
+
+
+def test_a_folder_without_one(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    assert not (tmp_path / "generation_config.json").exists()
+    assert GPT2LMHeadModel.from_pretrained(tmp_path).generation_config == {}
+
+
+def test_what_it_says_is_what_generate_does_unless_told_otherwise(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    said = {"max_new_tokens": 3, "transformers_version": "5.0"}
+    (tmp_path / "generation_config.json").write_text(json.dumps(said))
+    opened = GPT2LMHeadModel.from_pretrained(tmp_path)
+    ids = np.array([[1, 2, 3]])
+    assert opened.generate(ids).shape == (1, 6)
+    assert opened.generate(ids, max_new_tokens=5).shape == (1, 8)
+    opened.save_pretrained(tmp_path / "again")
+    assert GPT2LMHeadModel.from_pretrained(tmp_path / "again").generation_config == {"max_new_tokens": 3}
+
+
+def test_a_damaged_one_is_an_error(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text("{")
+    with pytest.raises(InputError, match=r"generation_config\.json is not JSON"):
+        GPT2LMHeadModel.from_pretrained(tmp_path)
+
+
+def test_a_tokenizer_is_found_by_name_like_a_model(tmp_path):
+    from minilm import BertTokenizer
+
+    with pytest.raises(InputError, match="there is no folder no/such/place"):
+        BertTokenizer.from_pretrained("no/such/place")
