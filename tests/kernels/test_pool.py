@@ -76,6 +76,14 @@ def test_the_other_threads_do_help():
     pytest.fail("the second thread never took a task")
 
 
+def test_a_thread_begins_with_its_own_range():
+    """Of two tasks on two threads each begins its own; the caller may also do both, or the other one, but never crosswise."""
+    pool.set_num_threads(2)
+    seen = {tuple(run(2, work=20_000)[1]) for _ in range(200)}
+    assert (0, 1) in seen
+    assert (1, 0) not in seen
+
+
 def test_sleeping_threads_wake_up():
     pool.set_num_threads(2)
     run(10)
@@ -155,6 +163,8 @@ print("fine")
 def test_the_number_of_threads_is_checked(monkeypatch):
     with pytest.raises(ValueError, match="at least 1"):
         pool.set_num_threads(0)
+    with pytest.raises(ValueError, match="at most 1024"):
+        pool.set_num_threads(1025)
     monkeypatch.setenv("MINILM_NUM_THREADS", "many")
     with pytest.raises(ValueError, match="MINILM_NUM_THREADS is 'many'"):
         pool.default_threads()

@@ -49,7 +49,15 @@ from minilm_kernels.cpu.attention_tiles import (
     transpose,
 )
 from minilm_kernels.cpu.compile import kernel, part
-from minilm_kernels.cpu.pool import PAUSES, atomic_get, atomic_swap, give_way, parallel_for, pause
+from minilm_kernels.cpu.pool import (
+    PAUSES,
+    atomic_get,
+    atomic_swap,
+    give_way,
+    parallel_for,
+    parallel_for_in_order,
+    pause,
+)
 from minilm_kernels.cpu.vector import (
     address_of,
     lanes,
@@ -122,7 +130,11 @@ def backward(pool, memory, numbers, floats, g, like, done, count):
     """
     c = call_of(numbers, floats)
     memory_row = memory.shape[1]
-    parallel_for(pool, count, gradient_task, (address_of(pointer(memory)), memory_row, c, g, pointer(like), done))
+    arguments = (address_of(pointer(memory)), memory_row, c, g, pointer(like), done)
+    if count > c.B * c.H_kv:
+        parallel_for_in_order(pool, count, gradient_task, arguments)
+    else:
+        parallel_for(pool, count, gradient_task, arguments)
 
 
 @part

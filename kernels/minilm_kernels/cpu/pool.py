@@ -1,8 +1,9 @@
 """The threads that kernels share, and `parallel_for`, which hands them tasks.
 
-A kernel cuts its work into tasks 0 … count − 1, each of which writes its own part of the result. Whoever is free takes the
-next number. So the result never depends on the number of threads or on who was faster, and nobody waits for a thread
-that the system has put aside before it took a task: the calling thread simply does more.
+A kernel cuts its work into tasks 0 … count − 1, each of which writes its own part of the result. A thread begins with its own
+range of numbers, so that a step of a network finds in a core's cache what the same core wrote in the step before; whoever is
+done with that helps the others. So the result never depends on the number of threads or on who was faster, and nobody
+waits for a thread that the system has put aside before it took a task: the calling thread simply does more.
 
     @part
     def double_row(worker, row, x, y): ...            # worker: 0 … threads − 1, for scratch memory of one's own
@@ -26,6 +27,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -55,10 +57,11 @@ from minilm_kernels.cpu.system import (
 )
 
 LINE = 8  # 64-bit numbers in a cache line
-LOCK, EPOCH, TICKET, INSIDE, FUNCTION, ARGUMENTS, COUNT, THREADS, STOP, ASLEEP = (LINE * i for i in range(10))
+LOCK, EPOCH, RANGES, INSIDE, FUNCTION, ARGUMENTS, COUNT, THREADS, STOP, ASLEEP = (LINE * i for i in range(10))
 CPUS = LINE * 10  # room for two sets of processors
 WORKERS = CPUS + 2 * CPU_WORDS  # the system's numbers of the threads 1, 2, ...
 MOST_THREADS = 1024
+TICKETS = WORKERS + MOST_THREADS  # one for each range, a line apart
 SPINS = 20_000  # pauses before a waiting thread goes to sleep: about a millisecond
 PAUSES = 2_000  # pauses before a thread that waits for the last task lets others run on its core
 INDEX_BITS = 40  # a ticket is an epoch above and a task's number below
@@ -84,20 +87,23 @@ def call_task(typingctx, function, arguments, worker, i):
 
 @part
 def work(state, worker, epoch):
-    """Take tasks of the job with this epoch until none is left.
+    """Take tasks of the job with this epoch until none is left: those of the own range, then those of the ranges behind it.
 
-    The ticket holds the epoch above and the number of the next task below, and is drawn only if it is of this epoch. So a
-    thread that comes late, when the next job has begun, leaves that job's tickets alone; and one that has drawn a ticket
-    has read function, arguments and count of the same job, for these change only after the ticket did.
+    A ticket holds the epoch above and the number of the range's next task below, and is drawn only if it is of this epoch.
+    So a thread that comes late, when the next job has begun, leaves that job's tickets alone; and one that has drawn a ticket
+    has read function, arguments, count and ranges of the same job, for these change only after all tickets did.
     """
-    function, arguments, count = state[FUNCTION], state[ARGUMENTS], state[COUNT]
-    while True:
-        ticket = atomic_get(state, TICKET)
-        i = ticket & ((1 << INDEX_BITS) - 1)
-        if ticket >> INDEX_BITS != epoch or i >= count:
-            return
-        if atomic_replace(state, TICKET, ticket, ticket + 1):
-            call_task(function, arguments, worker, i)
+    function, arguments, count, ranges = state[FUNCTION], state[ARGUMENTS], state[COUNT], state[RANGES]
+    for k in range(ranges):
+        which = (worker + k) % ranges
+        stop, place = count * (which + 1) // ranges, TICKETS + LINE * which
+        while True:
+            ticket = atomic_get(state, place)
+            i = ticket & ((1 << INDEX_BITS) - 1)
+            if ticket >> INDEX_BITS != epoch or i >= stop:
+                break
+            if atomic_replace(state, place, ticket, ticket + 1):
+                call_task(function, arguments, worker, i)
 
 
 @part
@@ -124,8 +130,11 @@ def wake_elsewhere(state):
 
 
 @part
-def run_job(state, function, arguments, count):
-    """Run tasks 0 … count − 1 of the function at that address on all threads; returns when all are done."""
+def run_job(state, function, arguments, count, in_order):
+    """Run tasks 0 … count − 1 of the function at that address on all threads; returns when all are done.
+
+    in_order: there is one range, and tasks begin in the order of their numbers.
+    """
     if count == 0:
         return
     if count == 1 or state[THREADS] == 1 or atomic_swap(state, LOCK, 1) == 1:
@@ -133,9 +142,12 @@ def run_job(state, function, arguments, count):
             call_task(function, arguments, 0, i)
         return
     epoch = (state[EPOCH] + 1) & 0x3FFFFF
-    atomic_swap(state, TICKET, (epoch << INDEX_BITS) + CLOSED)  # late threads of the last job find no task any more
-    state[FUNCTION], state[ARGUMENTS], state[COUNT] = function, arguments, count
-    atomic_swap(state, TICKET, epoch << INDEX_BITS)
+    for which in range(state[RANGES]):  # late threads of the last job find no task any more
+        atomic_swap(state, TICKETS + LINE * which, (epoch << INDEX_BITS) + CLOSED)
+    ranges = 1 if in_order else state[THREADS]
+    state[FUNCTION], state[ARGUMENTS], state[COUNT], state[RANGES] = function, arguments, count, ranges
+    for which in range(ranges):
+        atomic_swap(state, TICKETS + LINE * which, (epoch << INDEX_BITS) + count * which // ranges)
     atomic_swap(state, EPOCH, epoch)
     if FUTEX and atomic_get(state, ASLEEP) > 0:
         wake_elsewhere(state)
@@ -149,15 +161,11 @@ def run_job(state, function, arguments, count):
     atomic_swap(state, LOCK, 0)
 
 
-@intrinsic
-def parallel_for(typingctx, state, count, task, arguments):
-    """Run task(worker, i, *arguments) for i = 0 … count − 1 on the threads of the pool whose state this is.
-
-    task: a function decorated with @part. Each task must write memory of its own.
-    """
+def _start_job(typingctx: Any, state: Any, task: Any, arguments: Any, in_order: bool) -> Any:
+    """Numba: the signature and the code of parallel_for or parallel_for_in_order."""
     kinds = (types.intp, types.intp, *arguments.types)
     task_signature = typingctx.resolve_function_type(task, kinds, {})
-    run_signature = types.void(state, types.int64, types.int64, types.intp)
+    run_signature = types.void(state, types.int64, types.int64, types.intp, types.boolean)
 
     def generate(context, builder, sig, args):
         overload = task.dispatcher.overloads[tuple(task_signature.args)]
@@ -178,10 +186,30 @@ def parallel_for(typingctx, state, count, task, arguments):
         run_job.compile(run_signature.args)
         compiled = run_job.overloads[run_signature.args]
         context.active_code_library.add_linking_library(compiled.library)
-        context.call_internal_no_propagate(builder, compiled.fndesc, run_signature, [args[0], *addresses, args[1]])
+        context.call_internal_no_propagate(
+            builder,
+            compiled.fndesc,
+            run_signature,
+            [args[0], *addresses, args[1], ir.Constant(ir.IntType(1), in_order)],
+        )
         return context.get_dummy_value()
 
     return types.void(state, types.intp, task, arguments), generate
+
+
+@intrinsic
+def parallel_for(typingctx, state, count, task, arguments):
+    """Run task(worker, i, *arguments) for i = 0 … count − 1 on the threads of the pool whose state this is.
+
+    task: a function decorated with @part. Each task must write memory of its own.
+    """
+    return _start_job(typingctx, state, task, arguments, in_order=False)
+
+
+@intrinsic
+def parallel_for_in_order(typingctx, state, count, task, arguments):
+    """parallel_for, where a task may wait for one with a smaller number: that has then begun before."""
+    return _start_job(typingctx, state, task, arguments, in_order=True)
 
 
 @kernel
@@ -225,17 +253,20 @@ def default_threads() -> int:
     """MINILM_NUM_THREADS, or OMP_NUM_THREADS, or as many cores as this process may use."""
     for name in ("MINILM_NUM_THREADS", "OMP_NUM_THREADS"):
         if given := os.environ.get(name):
-            if not given.isdigit() or int(given) < 1:
-                raise ValueError(f"{name} is {given!r}; set it to a whole number of threads, at least 1, or unset it")
+            if not given.isdigit() or not 1 <= int(given) <= MOST_THREADS:
+                raise ValueError(
+                    f"{name} is {given!r}; set it to a whole number of threads, 1 to {MOST_THREADS}, or unset it"
+                )
             return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_THREADS)
 
 
 class Pool:
     """Threads that wait for jobs, and the state by which they are given them."""
 
     def __init__(self) -> None:
-        self.state = np.zeros(WORKERS + MOST_THREADS, np.int64)
+        self.state = np.zeros(TICKETS + LINE * MOST_THREADS, np.int64)
         self.state[THREADS] = default_threads()
         self.workers: list[threading.Thread] = []
         self.wake = threading.Condition()
@@ -246,8 +277,8 @@ class Pool:
         return int(self.state[THREADS])
 
     def set_threads(self, n: int) -> None:
-        if n < 1:
-            raise ValueError(f"{n} threads cannot compute anything; give at least 1")
+        if not 1 <= n <= MOST_THREADS:
+            raise ValueError(f"{n} threads cannot be had; give at least 1 and at most {MOST_THREADS}")
         self.state[THREADS] = n
 
     def start(self) -> np.ndarray:
@@ -344,3 +375,5 @@ if config.DISABLE_JIT:
     def parallel_for(state, count, task, arguments):
         for i in range(count):
             task(0, i, *arguments)
+
+    parallel_for_in_order = parallel_for
