@@ -15,23 +15,23 @@ from minilm.optional import require
 from minilm.training.metrics_log import MetricsLog
 
 if TYPE_CHECKING:
-    from minilm.training.trainer import Trainer
+    from minilm.training.corpus_trainer import CorpusTrainer
 
 
 class Callback:
     """Override what you need; `trainer` gives step, loss, validation_loss, … and its `stop_reason` stops training."""
 
-    def on_train_begin(self, trainer: Trainer) -> None: ...
+    def on_train_begin(self, trainer: CorpusTrainer) -> None: ...
 
-    def on_step_end(self, trainer: Trainer) -> None: ...
+    def on_step_end(self, trainer: CorpusTrainer) -> None: ...
 
-    def on_evaluate(self, trainer: Trainer) -> None: ...
+    def on_evaluate(self, trainer: CorpusTrainer) -> None: ...
 
-    def on_save(self, trainer: Trainer) -> None: ...
+    def on_save(self, trainer: CorpusTrainer) -> None: ...
 
-    def on_save_failed(self, trainer: Trainer) -> None: ...
+    def on_save_failed(self, trainer: CorpusTrainer) -> None: ...
 
-    def on_train_end(self, trainer: Trainer) -> None: ...
+    def on_train_end(self, trainer: CorpusTrainer) -> None: ...
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold so that the callback continues after a resume; JSON."""
@@ -51,7 +51,7 @@ class ProgressBar(Callback):
         self.disable = disable
         self.bar: Any = None
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: CorpusTrainer) -> None:
         tqdm = require("tqdm.auto", "the progress bar").tqdm
         self.bar = tqdm(
             total=trainer.config.max_steps, initial=trainer.step, desc="training", unit="step", disable=self.disable,
@@ -60,7 +60,7 @@ class ProgressBar(Callback):
         self.recent: deque[tuple[float, int]] = deque(maxlen=50)  # time and tokens of the last steps
         self.smooth_loss = math.nan
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: CorpusTrainer) -> None:
         if trainer.step == 1 or math.isnan(self.smooth_loss):
             self.smooth_loss = trainer.loss
         self.smooth_loss += 0.05 * (trainer.loss - self.smooth_loss)
@@ -70,18 +70,18 @@ class ProgressBar(Callback):
         self.bar.set_postfix_str(f"loss {self.smooth_loss:.3f}{speed}", refresh=False)
         self.bar.update()
 
-    def on_evaluate(self, trainer: Trainer) -> None:
+    def on_evaluate(self, trainer: CorpusTrainer) -> None:
         mark = "  (best so far)" if trainer.best_step == trainer.step else ""
         self.write(
             f"step {trainer.step:>6}   training loss {self.smooth_loss:.3f}   validation loss {trainer.validation_loss:.3f}"
             f"   perplexity {perplexity(trainer.validation_loss):.2f}{mark}"
         )
 
-    def on_save_failed(self, trainer: Trainer) -> None:
+    def on_save_failed(self, trainer: CorpusTrainer) -> None:
         warning = f"minilm: warning: {trainer.save_error}; training goes on and will try again"
         self.bar.write(warning, file=sys.stderr)
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: CorpusTrainer) -> None:
         self.bar.close()
 
     def write(self, line: str) -> None:
@@ -96,10 +96,10 @@ class LogMetrics(Callback):
         self.log = log
         self.before = (0.0, 0)
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: CorpusTrainer) -> None:
         self.before = (trainer.seconds, trainer.tokens_seen)
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: CorpusTrainer) -> None:
         if trainer.step % trainer.config.logging_steps and trainer.step != 1:
             return
         seconds, tokens = trainer.seconds - self.before[0], trainer.tokens_seen - self.before[1]
@@ -115,7 +115,7 @@ class LogMetrics(Callback):
             seconds=round(trainer.seconds, 3),
         )
 
-    def on_evaluate(self, trainer: Trainer) -> None:
+    def on_evaluate(self, trainer: CorpusTrainer) -> None:
         self.log.append(
             event="evaluation",
             step=trainer.step,
@@ -131,7 +131,7 @@ class EarlyStopping(Callback):
     def __init__(self, patience: int):
         self.patience, self.best, self.waited = patience, math.inf, 0
 
-    def on_evaluate(self, trainer: Trainer) -> None:
+    def on_evaluate(self, trainer: CorpusTrainer) -> None:
         if trainer.validation_loss < self.best:
             self.best, self.waited = trainer.validation_loss, 0
         else:
@@ -155,7 +155,7 @@ class StopOnSignal(Callback):
         self.previous: dict[int, Any] = {}
         self.received: int | None = None
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: CorpusTrainer) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread may listen to signals
 
@@ -166,7 +166,7 @@ class StopOnSignal(Callback):
 
         self.previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: CorpusTrainer) -> None:
         self.restore()
 
     def restore(self) -> None:

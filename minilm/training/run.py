@@ -24,14 +24,14 @@ from minilm.models.ngram import BigramModel
 from minilm.optional import require
 from minilm.text import Tokenizer, load_tokenizer, train_tokenizer
 from minilm.training.callbacks import Callback, EarlyStopping, LogMetrics
-from minilm.training.checkpoint import list_checkpoints
+from minilm.training.checkpoint import list_checkpoints, newest_checkpoint
 from minilm.training.config import RunConfig
+from minilm.training.corpus_trainer import CorpusTrainer
 from minilm.training.lock import leaving_no_trace, lock_folder
 from minilm.training.metrics_log import MetricsLog
 from minilm.training.plots import plot_runs
 from minilm.training.threads import limited_threads, thread_limit
 from minilm.training.trained import count_characters, evaluation_windows
-from minilm.training.trainer import Trainer, newest_checkpoint
 
 Say = Callable[[str], None]
 
@@ -61,7 +61,7 @@ class Run:
     training: np.ndarray
     validation: np.ndarray
     log: MetricsLog
-    trainer: Trainer
+    trainer: CorpusTrainer
 
 
 def start_run(
@@ -152,7 +152,7 @@ def prepare(
     if options.early_stopping_patience:
         callbacks.append(EarlyStopping(options.early_stopping_patience))
     windows = evaluation_windows(measured, config)
-    trainer = Trainer(model, options, batches, windows, folder / "checkpoints", callbacks)
+    trainer = CorpusTrainer(model, options, batches, windows, folder / "checkpoints", callbacks)
     return Run(folder, config, tokenizer, training, validation, log, trainer)
 
 

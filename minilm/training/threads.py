@@ -34,6 +34,11 @@ def thread_limit(model: GPTConfig, batch_size: int) -> int | None:
     return 1 if rows * model.hidden_size * widest < SMALL_PRODUCT else None
 
 
+def kernel_thread_limit() -> int | None:
+    """The same for a model of any kind and batches of any size: 1 with the Numba kernels, else as many as the BLAS likes."""
+    return 1 if kernels.active() == "numba" and not any(name in os.environ for name in VARIABLES) else None
+
+
 def limited_threads(limit: int | None) -> AbstractContextManager:
     """Within this block the BLAS uses at most `limit` threads; without a limit, or without threadpoolctl, nothing changes."""
     if limit is None:

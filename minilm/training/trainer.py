@@ -1,275 +1,295 @@
-"""The training loop: batches in, steps of the optimizer, evaluations, checkpoints; the same loop for every model."""
+"""The Trainer: fine-tunes and pre-trains any model on a dataset of examples, with transformers' names.
+
+    trainer = Trainer(model, TrainingArguments("out", eval_strategy="epoch"), train_dataset=..., eval_dataset=...,
+                      processing_class=tokenizer, compute_metrics=...)
+    trainer.train()
+    trainer.evaluate()                                                                        [002 §5.2]
+
+Datasets are lists, or anything with len() and [i], of dicts with input_ids, labels and the like. The loop is TrainingLoop's.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from minilm.data.windows import plain
-from minilm.errors import CheckpointError, InputError, TrainingDivergedError
-from minilm.memory import keep_freed_memory
-from minilm.metrics import evaluate_loss
+from minilm.errors import InputError
+from minilm.models.outputs import ModelOutput
 from minilm.nn import Module
-from minilm.optim import SGD, Adam, AdamW, LRScheduler, Optimizer, decay_groups, make_schedule
+from minilm.optim import LRScheduler
 from minilm.tensor import Tensor
-from minilm.training.callbacks import Callback
-from minilm.training.checkpoint import (
-    Checkpoint,
-    clean_leftovers,
-    list_checkpoints,
-    load_checkpoint,
-    prune_checkpoints,
-    save_checkpoint,
+from minilm.training.arguments import TrainingArguments
+from minilm.training.epochs import EpochBatches
+from minilm.training.example_check import check_examples
+from minilm.training.features import Features, count_labels, default_collator, default_label_names, length_of
+from minilm.training.metrics_log import MetricsLog
+from minilm.training.model_files import check_folder, read_model
+from minilm.training.predictions import EvalPrediction, TrainOutput
+from minilm.training.recipe import make_optimizer, seed_dropout, smoothed_loss
+from minilm.training.schedules import trainer_schedule
+from minilm.training.threads import kernel_thread_limit, limited_threads
+from minilm.training.trainer_callbacks import (
+    DefaultFlowCallback,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    metric_key,
 )
-from minilm.training.config import TrainingConfig
-from minilm.training.diagnosis import finite, first_broken_gradient, first_broken_layer
+from minilm.training.trainer_predicting import Predicting
+from minilm.training.trainer_telling import made
 
 
-class Batches(Protocol):
-    """Endless batches whose position can be saved: what RandomWindows is."""
+class Trainer(Predicting):
+    """Trains, evaluates and predicts.
 
-    def next_batch(self) -> tuple[Any, Any]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    model                 called with a batch's arrays by name, returns an output with .loss; or model_init(), which makes it
+    args                  TrainingArguments
+    data_collator         from a list of examples to a dict of arrays; unless given, pads with the tokenizer's token
+    train_dataset         examples; eval_dataset: examples, or a dict from names to several such
+    processing_class      the tokenizer, which is saved beside the model (transformers 4.x: tokenizer)
+    compute_metrics       from an EvalPrediction (predictions, label_ids) to a dict of numbers
+    compute_loss_func     from (outputs, labels) to the loss, instead of the model's own
+    callbacks             TrainerCallback objects or classes, beside those for progress and logs
+    optimizers            (optimizer, schedule) instead of AdamW and the schedule that `args` describes; either may be None
+    preprocess_logits_for_metrics   from (logits, labels) to what compute_metrics gets as predictions
 
-
-def language_model_loss(model: Module, inputs: Any, targets: Any) -> Tensor:
-    """The mean loss of one batch; the second value that a language model returns when it is given labels."""
-    return model(inputs, labels=targets)[1]
-
-
-class Trainer:
-    """Trains `model` on `train_batches` as `config` says.
-
-    model            any Module whose loss `compute_loss(model, inputs, targets)` gives
-    train_batches    endless batches (RandomWindows)
-    validation       batches to evaluate on, iterated from the start each time (SequentialWindows), or None
-    checkpoint_folder  where checkpoints go, or None for none
-    callbacks        what happens beside training: progress, logs, early stopping (minilm.training.callbacks)
-
-    After train(), `step`, `best_loss`, `best_step` and `stop_reason` tell what happened. Everything that training
-    depends on is in a checkpoint, so that a resumed run ends with the same bits as an undisturbed one.
+    A step's gradient is that of one large batch, however it was cut for accumulation: each label that counts weighs the same.
     """
 
     def __init__(
         self,
-        model: Module,
-        config: TrainingConfig,
-        train_batches: Batches,
-        validation: Iterable[tuple[Any, Any]] | None = None,
-        checkpoint_folder: str | Path | None = None,
-        callbacks: Sequence[Callback] = (),
-        compute_loss: Callable[[Module, Any, Any], Tensor] = language_model_loss,
-    ):
-        config.check()
-        self.model, self.config = model, config
-        self.train_batches, self.validation = train_batches, validation
-        self.checkpoint_folder = None if checkpoint_folder is None else Path(checkpoint_folder)
-        self.callbacks = list(callbacks)
-        self.compute_loss = compute_loss
-        self.generator: np.random.Generator | None = getattr(model, "generator", None)  # of the model's dropout
-        self.optimizer = make_optimizer(model, config)
-        final = config.min_learning_rate / config.learning_rate if config.learning_rate else 1.0
-        schedule = make_schedule(config.lr_scheduler_type, config.warmup_steps, config.max_steps, final)
-        self.scheduler = LRScheduler(self.optimizer, schedule)
-        self.step = 0
-        self.tokens_seen = 0
-        self.seconds = 0.0  # of training, over all resumes, without evaluation and saving
-        self.loss = math.nan  # of the latest step
-        self.grad_norm = math.nan  # before clipping
-        self.best_loss, self.best_step = math.inf, -1
-        self.validation_loss = math.nan
-        self.stop_reason: str | None = None
-        self.interrupted = False  # stopped by a signal
-        self.saved_step = -1
-        self.save_error: InputError | None = None
+        model: Module | None = None,
+        args: TrainingArguments | None = None,
+        data_collator: Callable[[list[Any]], Any] | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        model_init: Callable[[], Module] | None = None,
+        compute_loss_func: Callable[..., Tensor] | None = None,
+        compute_metrics: Callable[[EvalPrediction], Mapping[str, Any]] | None = None,
+        callbacks: Sequence[Any] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
+        *,
+        tokenizer: Any = None,
+    ) -> None:
+        if tokenizer is not None:
+            warnings.warn("tokenizer is called processing_class now; use that name", DeprecationWarning, stacklevel=2)
+            if processing_class is not None:
+                raise InputError("tokenizer and processing_class were both given; give processing_class alone")
+            processing_class = tokenizer
+        if (model is None) == (model_init is None):
+            raise InputError("give the Trainer a model, or a function model_init that makes one, and not both")
+        self.args = args if args is not None else TrainingArguments()
+        super().__init__(self.args.output_dir)
+        self.model_init = model_init
+        self.model = model if model is not None else model_init()  # type: ignore[misc]  # one of them is given
+        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
+        self.processing_class = processing_class
+        self.data_collator = data_collator if data_collator is not None else default_collator(processing_class)
+        self.compute_loss_func, self.compute_metrics = compute_loss_func, compute_metrics
+        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
+        self.label_names = self.args.label_names or default_label_names(self.model)
+        self.features = Features(self.model, self.data_collator, self.label_names, self.args.remove_unused_columns)
+        self.given_optimizer, self.given_scheduler = optimizers
+        self.given_rates = [group["lr"] for group in getattr(self.given_optimizer, "param_groups", ())]
+        self.state, self.control = TrainerState(), TrainerControl()
+        self.batches: EpochBatches | None = None
+        self.metrics_log: MetricsLog | None = None
+        shown = PrinterCallback() if self.args.disable_tqdm else ProgressCallback(self.args.disable_tqdm)
+        self.callbacks: list[TrainerCallback] = [DefaultFlowCallback(), *map(made, callbacks or ()), shown]
+        self.notify("on_init_end")
 
-    # --- the loop -----------------------------------------------------------------------------------------------------
+    # --- training -------------------------------------------------------------------------------------------------------
 
-    def train(self) -> None:
-        """Train until max_steps, or until something sets `stop_reason`.
+    def train(self, resume_from_checkpoint: str | Path | bool | None = None) -> TrainOutput:
+        """Train from the beginning, or on from a checkpoint: True for the newest one in output_dir, or its path.
 
-        Raises TrainingDivergedError when the loss or a gradient is no longer a number; the model then still has the
-        weights from before that step, and the checkpoints are untouched.
+        Afterwards the model is in evaluation mode. Raises InputError for data or a folder that cannot work, before anything
+        is computed; CheckpointError for a checkpoint that is damaged or of another training.
         """
-        config = self.config
-        keep_freed_memory()
-        if self.checkpoint_folder is not None:
-            clean_leftovers(self.checkpoint_folder)
-        self._notify("on_train_begin")
+        if resume_from_checkpoint is None:
+            resume_from_checkpoint = self.args.resume_from_checkpoint
+        self.features.check(self.train_dataset, "train_dataset")
+        check_examples(self.model, self.train_dataset, "train_dataset")
+        if self.args.eval_strategy != "no" or self.args.eval_on_start:
+            self.check_eval_dataset()
+        check_folder(Path(self.args.output_dir))
+        checkpoint = self.find_checkpoint(resume_from_checkpoint) if resume_from_checkpoint else None
+        self.prepare()
+        if checkpoint is not None:
+            self.resume(checkpoint)
+        self.open_log()
+        first_step, started = self.step, time.perf_counter()
         try:
-            while self.step < config.max_steps and not self.stop_reason:
-                started = time.perf_counter()
-                self.training_step()
-                self.step += 1
-                self.seconds += time.perf_counter() - started
-                self._notify("on_step_end")
-                last = self.step == config.max_steps
-                if self.validation is not None and (self.step % config.eval_steps == 0 or last):
-                    self.evaluate()
-                if self.step % config.save_steps == 0:
-                    self.save(must=False)
-            self.save(must=True)
+            with limited_threads(kernel_thread_limit()):
+                self.run()
         finally:
-            self._notify("on_train_end")
+            self.model.eval()
+        return self.summary(first_step, time.perf_counter() - started)
+
+    def prepare(self) -> None:
+        """Everything that the first step needs."""
+        args = self.args
+        self.reset()
+        if self.model_init is not None:
+            self.model = self.model_init()
+        self.dropout_generator = seed_dropout(self.model, args.seed)
+        dataset = self.train_dataset
+        self.batches = EpochBatches(
+            len(dataset),
+            args.per_device_train_batch_size,
+            args.seed if args.data_seed is None else args.data_seed,
+            args.train_sampling_strategy,
+            args.dataloader_drop_last,
+            lambda i: length_of(dataset[i]),
+        )
+        per_epoch = self.batches.steps_per_epoch(args.gradient_accumulation_steps)
+        self.max_steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * per_epoch)
+        self.max_grad_norm = args.max_grad_norm
+        self.optimizer = self.given_optimizer or make_optimizer(self.model, args)
+        if self.given_scheduler is None:
+            for group, rate in zip(self.optimizer.param_groups, self.given_rates):
+                group["lr"] = rate  # a schedule of an earlier train() has lowered it
+        schedule = trainer_schedule(args.lr_scheduler_type, args.get_warmup_steps(self.max_steps), self.max_steps)
+        self.scheduler = self.given_scheduler or LRScheduler(self.optimizer, schedule)
+        self.control = TrainerControl()
+        self.state = TrainerState(
+            max_steps=self.max_steps,
+            num_train_epochs=math.ceil(self.max_steps / per_epoch),
+            train_batch_size=args.per_device_train_batch_size,
+        )
+        for kind in ("logging", "eval", "save"):
+            if getattr(args, f"{kind}_strategy") == "steps":
+                setattr(self.state, f"{kind}_steps", args.interval(kind, self.max_steps))
+        self.loss_sum = 0.0  # of the steps since the last line of the log
+        self.last_logged, self.total_loss = 0, 0.0
+
+    @property
+    def generator(self) -> np.random.Generator:
+        return self.dropout_generator
 
     def training_step(self) -> None:
-        """Forward and backward over the batches of one step, then clip, then move the weights."""
-        config = self.config
-        self.model.train()
-        total = 0.0
-        for _ in range(config.gradient_accumulation_steps):
-            inputs, targets = self.train_batches.next_batch()
-            with np.errstate(over="ignore", invalid="ignore"):  # a loss that breaks is reported by name below
-                loss = self.compute_loss(self.model, inputs, targets)
-                value = float(loss.item())
-                if not math.isfinite(value):
-                    where = first_broken_layer(self.model, lambda: self.compute_loss(self.model, inputs, targets))  # noqa: B023
-                    self._diverged("loss", value, where)
-                if config.gradient_accumulation_steps > 1:
-                    loss = loss * (1 / config.gradient_accumulation_steps)
-                loss.backward()
-            total += value
-            self.tokens_seen += int(np.size(targets))
-        norm = self.optimizer.clip_grad_norm(config.max_grad_norm or None)
-        if not math.isfinite(norm):
-            self._diverged("gradient norm", norm, first_broken_gradient(self.model))
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.scheduler.step()
-        self.loss, self.grad_norm = total / config.gradient_accumulation_steps, norm
+        assert self.batches is not None
+        if self.step == 0 and self.args.eval_on_start:
+            self.evaluate()
+        if self.batches.batch in (0, self.batches.batches_per_epoch):
+            self.notify("on_epoch_begin")
+        self.learning_rate = self.scheduler.get_last_lr()[0]
+        super().training_step()
 
-    def evaluate(self) -> float:
-        """Measure the validation loss (mean nats per token) and remember the best."""
-        assert self.validation is not None
-        self.validation_loss = evaluate_loss(self.model, self.validation).loss
-        self.model.train()
-        better = self.validation_loss < self.best_loss
-        if better:
-            self.best_loss, self.best_step = self.validation_loss, self.step
-        self._notify("on_evaluate")
-        if better:
+    def next_batches(self) -> list[tuple[Any, float]]:
+        assert self.batches is not None
+        rows = self.batches.next_batches(self.args.gradient_accumulation_steps)
+        batches = [self.features.batch(self.train_dataset, part) for part in rows]
+        counts = [count_labels(self.model, batch) for batch in batches]
+        total = sum(counts)
+        self.tokens_seen += sum(int(np.size(batch.get("input_ids", ()))) for batch in batches)
+        return [(batch, count / total if total else 1 / len(batches)) for batch, count in zip(batches, counts)]
+
+    def batch_loss(self, batch: dict[str, Any]) -> Tensor:
+        return self.compute_loss(self.model, dict(batch))
+
+    def compute_loss(self, model: Module, inputs: dict[str, Any], return_outputs: bool = False) -> Any:
+        """The mean loss of a batch, and with return_outputs also the model's outputs. Override it for a loss of your own."""
+        outputs = model(**inputs)
+        if self.compute_loss_func is not None:
+            loss = self.compute_loss_func(outputs, inputs.get("labels"))
+        elif self.args.label_smoothing_factor and inputs.get("labels") is not None:
+            loss = smoothed_loss(model, outputs, inputs["labels"], self.args.label_smoothing_factor)
+        else:
+            loss = loss_of(outputs)
+        if not isinstance(loss, Tensor) or loss.data.size != 1:
+            kind = (
+                "labels" if isinstance(outputs, ModelOutput) else "a model whose output has .loss, or compute_loss_func"
+            )
+            raise InputError(f"{type(model).__name__} returned no loss for {', '.join(inputs)}; give {kind}")
+        return (loss, outputs) if return_outputs else loss
+
+    def after_step(self) -> None:
+        """Log, evaluate and save as the callbacks' switches say; a second time where an epoch ends."""
+        batches, control = self.batches, self.control
+        assert batches is not None
+        self.loss_sum += self.loss
+        self.total_loss += self.loss
+        self.state.global_step, self.state.num_input_tokens_seen = self.step, self.tokens_seen
+        self.state.epoch = batches.epoch + batches.batch / batches.batches_per_epoch
+        self.notify("on_step_end")
+        self.log_evaluate_save()
+        if control.should_epoch_stop:
+            batches.batch = batches.batches_per_epoch
+        if batches.batch == batches.batches_per_epoch or control.should_training_stop:
+            self.notify("on_epoch_end")
+            self.log_evaluate_save()
+        if control.should_training_stop:
+            self.stop_reason = "all steps are done" if self.step >= self.max_steps else "a callback stopped it"
+
+    def log_evaluate_save(self) -> None:
+        control = self.control
+        if control.should_log and self.step > self.last_logged:
+            mean = self.loss_sum / (self.step - self.last_logged)
+            self.log({"loss": mean, "grad_norm": self.grad_norm, "learning_rate": self.learning_rate})
+            self.loss_sum, self.last_logged = 0.0, self.step
+        if control.should_evaluate:
+            better = self.remember_best(self.evaluate())
+            if self.args.save_strategy == "best":
+                control.should_save = better
+        if control.should_save:
             self.save(must=False)
-        return self.validation_loss
+        control.should_log = control.should_evaluate = control.should_save = False
 
-    def _diverged(self, what: str, value: float, where: str) -> None:
-        saved = list_checkpoints(self.checkpoint_folder) if self.checkpoint_folder is not None else []
-        kept = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
-        norm = self.config.max_grad_norm
-        clip = "a lower --training.max_grad_norm" if norm else "clip gradients with --training.max_grad_norm 1.0"
-        raise TrainingDivergedError(
-            f"the {what} became {value} at step {self.step + 1}; the first to break was {where}; {kept}; "
-            f"try a lower --training.learning_rate, or {clip}"
-        )
+    def remember_best(self, metrics: dict[str, float]) -> bool:
+        """Whether these metrics are the best so far; then they are remembered."""
+        name, best = metric_key(self.args), self.state.best_metric
+        if name is None:
+            return False
+        if name not in metrics:
+            raise InputError(
+                f"metric_for_best_model is {name}, but the evaluation gave {', '.join(metrics)}; choose one of these"
+            )
+        value = metrics[name]
+        if best is not None and not (value > best if self.args.greater_is_better else value < best):
+            return False
+        self.state.best_metric, self.state.best_global_step = value, self.step
+        return True
 
-    def _notify(self, event: str) -> None:
-        for callback in self.callbacks:
-            getattr(callback, event)(self)
-
-    # --- saving and resuming --------------------------------------------------------------------------------------------
-
-    def save(self, must: bool) -> None:
-        """Write a checkpoint of this moment. If it cannot be written: raise InputError if `must`, else tell the callbacks."""
-        if self.checkpoint_folder is None or self.saved_step == self.step:
+    def finish(self) -> None:
+        if self.save_error is not None:  # of the last attempt: it is not lost silently
+            self.save(must=True)
+        best = self.state.best_model_checkpoint
+        if not self.args.load_best_model_at_end or best is None:
             return
-        if not finite(self.optimizer.flat.data):
-            self._diverged("weights", math.nan, first_broken_layer(self.model, lambda: None))
-        try:
-            self.write_checkpoint(self.checkpoint_folder)
-            self.saved_step = self.step
-            keep = {self.best_step} if self.best_step >= 0 else set()
-            prune_checkpoints(self.checkpoint_folder, self.config.save_total_limit, keep)
-        except InputError as error:
-            if must:
-                raise
-            self.save_error = error
-            self._notify("on_save_failed")
+        if Path(best).is_dir():
+            read_model(Path(best), self.model)
         else:
-            self._notify("on_save")
+            warnings.warn(
+                f"the best checkpoint {best} is gone; the model has the weights of the last step", stacklevel=3
+            )
 
-    def write_checkpoint(self, folder: Path) -> Path:
-        """Write everything that training depends on into a new folder below `folder`."""
-        optimizer = self.optimizer.state_dict()
-        state = {
-            "step": self.step,
-            "tokens_seen": self.tokens_seen,
-            "seconds": self.seconds,
-            "best_loss": self.best_loss,
-            "best_step": self.best_step,
-            "model_class": type(self.model).__name__,
-            "model_config": self.model.config.to_dict() if hasattr(self.model, "config") else None,
-            "optimizer_class": type(self.optimizer).__name__,
-            "optimizer": {"steps": optimizer["steps"], "groups": optimizer["groups"]},
-            "scheduler": self.scheduler.state_dict(),
-            "sampler": self.train_batches.state_dict(),
-            "generator": None if self.generator is None else plain(self.generator.bit_generator.state),
-            "callbacks": {type(c).__name__: c.state_dict() for c in self.callbacks if c.state_dict()},
+    def summary(self, first_step: int, seconds: float) -> TrainOutput:
+        """The line of the log at the end, and what train() returns."""
+        steps = self.step - first_step
+        loss = self.total_loss / max(1, steps)
+        examples = steps * self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        metrics = {
+            "train_runtime": round(seconds, 4),
+            "train_samples_per_second": round(examples / seconds, 3),
+            "train_steps_per_second": round(steps / seconds, 3),
+            "train_loss": loss,
         }
-        return save_checkpoint(folder, self.model.state_dict(), optimizer["arrays"], state)
-
-    def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue where a checkpoint was written; learning rate and the like are those of this trainer's configuration.
-
-        Raises CheckpointError if it is of another model or optimizer.
-        """
-        state = checkpoint.state
-        try:
-            if hasattr(self.model, "config"):
-                refuse_other_model(state["model_config"], self.model.config.to_dict())
-            self.model.load_state_dict(checkpoint.weights)
-            if state["optimizer_class"] != type(self.optimizer).__name__:
-                raise InputError(f"it was trained with {state['optimizer_class']}, not {type(self.optimizer).__name__}")
-            own = {"groups": self.optimizer.state_dict()["groups"], "base_lrs": self.scheduler.base_lrs}
-            saved = {"steps": state["optimizer"]["steps"], "arrays": checkpoint.optimizer}
-            self.optimizer.load_state_dict({"groups": own["groups"], **saved})
-            self.scheduler.load_state_dict({**state["scheduler"], "base_lrs": own["base_lrs"]})
-            self.train_batches.load_state_dict(state["sampler"])
-            if self.generator is not None:
-                self.generator.bit_generator.state = state["generator"]
-            for callback in self.callbacks:
-                callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
-            self.step, self.tokens_seen, self.seconds = state["step"], state["tokens_seen"], state["seconds"]
-            self.best_loss, self.best_step = state["best_loss"], state["best_step"]
-        except (InputError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"cannot resume from {checkpoint.path}: {error}") from error
-        self.saved_step = self.step
+        return TrainOutput(self.step, loss, self.log(metrics))
 
 
-def make_optimizer(model: Module, config: TrainingConfig) -> Optimizer:
-    """The optimizer that `config` names; matrices decay, vectors do not."""
-    groups = decay_groups(model.parameters(), config.weight_decay)
-    if config.optimizer == "sgd":
-        return SGD(groups, lr=config.learning_rate, momentum=config.adam_beta1)
-    kind = AdamW if config.optimizer == "adamw" else Adam
-    return kind(groups, lr=config.learning_rate, betas=(config.adam_beta1, config.adam_beta2), eps=config.adam_epsilon)
-
-
-def refuse_other_model(saved: dict[str, Any] | None, own: dict[str, Any]) -> None:
-    """Raise InputError that names the first difference between two models' configurations."""
-    for name, value in (saved or {}).items():
-        if own.get(name) != value:
-            raise InputError(f"it is of another model: {name} is {value} there and {own.get(name)} here")
-
-
-def newest_checkpoint(folder: str | Path) -> Checkpoint:
-    """The newest checkpoint in a `checkpoints` folder that is whole; warns of damaged ones that are newer.
-
-    Raises CheckpointError if none is whole.
-    """
-    damaged: list[CheckpointError] = []
-    for path in reversed(list_checkpoints(folder)):
-        try:
-            checkpoint = load_checkpoint(path)
-        except CheckpointError as error:
-            damaged.append(error)
-        else:
-            for problem in damaged:
-                warnings.warn(f"{problem}; going on from {path.name}", stacklevel=2)
-            return checkpoint
-    raise damaged[0] if damaged else CheckpointError(f"there is no checkpoint in {folder}; start the run anew")
+def loss_of(outputs: Any) -> Any:
+    """The loss in a model's outputs: .loss, ["loss"], or the first of a tuple."""
+    if isinstance(outputs, tuple):
+        return outputs[0]
+    return outputs.get("loss") if isinstance(outputs, dict) else getattr(outputs, "loss", None)

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from minilm.errors import CheckpointError, InputError
 from minilm.training import list_checkpoints, load_checkpoint, save_checkpoint
-from minilm.training.checkpoint import prune_checkpoints
-from minilm.training.trainer import newest_checkpoint
+from minilm.training.checkpoint import newest_checkpoint, prune_checkpoints
 
 WEIGHTS = {"a.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.float32([np.pi])}
 ARRAYS = {"m": np.ones(13, np.float32), "v": np.zeros(13, np.float32)}

@@ -10,10 +10,10 @@ from minilm.errors import CheckpointError, TrainingDivergedError
 from minilm.models import GPT, GPTConfig
 from minilm.training import (
     Callback,
+    CorpusTrainer,
     EarlyStopping,
     LogMetrics,
     MetricsLog,
-    Trainer,
     TrainingConfig,
     list_checkpoints,
     load_checkpoint,
@@ -37,7 +37,9 @@ def make_trainer(folder=None, callbacks=(), validation=True, model_options=(), *
     shape = {"vocab_size": 11, "context_length": 8, "num_layers": 2, "num_heads": 2, "hidden_size": 16, "dropout": 0.1}
     model = GPT(GPTConfig(**{**shape, **dict(model_options)}), model_rng)
     windows = SequentialWindows(TOKENS[:100], 4, 8) if validation else None
-    return Trainer(model, config, RandomWindows(TOKENS, config.batch_size, 8, batch_rng), windows, folder, callbacks)
+    return CorpusTrainer(
+        model, config, RandomWindows(TOKENS, config.batch_size, 8, batch_rng), windows, folder, callbacks
+    )
 
 
 def weights(trainer):
