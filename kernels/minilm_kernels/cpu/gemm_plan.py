@@ -53,10 +53,13 @@ def plan(M: int, N: int, K: int, threads: int, itemsize: int, a_transposed: int)
 
 
 def worth_splitting(M: int, N: int, K: int) -> bool:
-    """Whether splitting and packing cost less than the matrix unit saves: with few k's its tiles go straight to C."""
+    """Whether splitting and packing cost less than the matrix unit saves.
+
+    With few k's its tiles go straight to C; with many the packed rows of A do not stay in the second cache.
+    """
     direct = K <= K_BLOCK * K_TILE and N >= 256
-    least = 1 << 25 if direct else 1 << 27
-    return min(M, N, K) >= 128 and least <= M * N * K
+    least = 1 << 25 if direct else 1 << 28
+    return min(M, N, K) >= 128 and K <= 1536 and least <= M * N * K
 
 
 @functools.lru_cache(4096)
