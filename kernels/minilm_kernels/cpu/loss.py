@@ -32,6 +32,7 @@ from minilm_kernels.cpu.vector import (
 )
 from minilm_kernels.formulas.loss import CrossEntropyResiduals
 
+SUMMED = 16  # losses that are added up by themselves: the rounding of one long sum would grow with its length
 PIECE = 2048  # elements summed in their own precision before they go into a sum in double precision
 
 
@@ -134,8 +135,11 @@ def cross_entropy_kernel(pool, z, targets, losses, dz, n, ignore, smooth, mean, 
     arguments = (pointer(z), targets, losses, pointer(dz), rows, n, ignore, smooth, factor, keep, block)
     parallel_for(pool, (rows + block - 1) // block, cross_entropy_task, arguments)
     total = 0.0
-    for r in range(rows):
-        total += losses[r]
+    for first in range(0, rows, SUMMED):
+        part_of_total = 0.0
+        for r in range(first, min(first + SUMMED, rows)):
+            part_of_total += losses[r]
+        total += part_of_total
     return total, count
 
 
