@@ -29,7 +29,7 @@ from properties.kernel_attention_laws import ATTENTION_LAWS
 from properties.kernel_backends import Backend
 from properties.kernel_laws import LAWS
 from properties.kernel_more_laws import MORE_LAWS
-from properties.kernel_mutants import FOLDER, MUTANTS, UNIT, Mutant
+from properties.kernel_mutants import FOLDER, MUTANTS, ON_UNIT, Mutant
 
 NAME = "mutated_minilm_kernels"
 SHORT = {"formula": "equals_the_formula", "derivative": "gradient_is_the_derivative"}
@@ -83,8 +83,8 @@ def law_of(check: str) -> Callable[[Any, Any], None]:
     short, _, kernel = check.partition(":")
     if kernel:
         return lambda kernels, draw: LAWS[SHORT[short]](kernels, kernel, draw)
-    if check == UNIT:
-        return matrix_unit_laws.products_on_the_matrix_unit
+    if check in ON_UNIT:
+        return getattr(matrix_unit_laws, check)
     return ATTENTION_LAWS[check] if check in ATTENTION_LAWS else MORE_LAWS[check][1]
 
 
@@ -127,7 +127,7 @@ def main(numbers: list[str]) -> None:
     for number in numbers:
         if number in ("none", "unit"):
             checks = sorted({(check, backend_of(m.file)) for m in MUTANTS for check in m.checks.split()})
-            checks = [(check, backend) for check, backend in checks if (check == UNIT) == (number == "unit")]
+            checks = [(check, backend) for check, backend in checks if (check in ON_UNIT) == (number == "unit")]
             with mutated(None) as package:
                 for check, backend in checks:
                     said = complaint(check, Backend(backend, package, size="medium"), 4)

@@ -32,6 +32,8 @@ class Mutant(NamedTuple):
 
 
 UNIT = "products_on_the_matrix_unit"  # tried for a processor that has one
+CHUNKS = "sums_cut_along_k"  # the same
+ON_UNIT = {UNIT, CHUNKS}
 MUTANTS = [
     # --- attention, forward
     Mutant("attention: e for 2", "cpu/attention_forward.py", "formula:attention",
@@ -132,6 +134,14 @@ MUTANTS = [
            "start = self.c + c, self.c_row, 1", "start = self.start, 0, 0"),
     Mutant("unit: residual added with each piece of k", "cpu/gemm_plan.py", UNIT,
            "if self.residual and last else 0", "if self.residual else 0"),
+    Mutant("unit: only the first two chunks of k", "cpu/gemm_chunks.py", CHUNKS,
+           "for i in range(1, chunks):", "for i in range(1, min(chunks, 2)):"),
+    Mutant("unit: chunks begin anew", "cpu/gemm_chunks.py", CHUNKS, "        if s_column:\n", "        if False:\n"),
+    Mutant("unit: infinities in a chunk are tried", "cpu/gemm_chunks.py", CHUNKS, "bad[i] = wrong > 0", "bad[i] = 0"),
+    Mutant("unit: every chunk is the first of A", "cpu/gemm_chunks.py", CHUNKS,
+           "k0 * p.a_step if p.a_transposed else k0", "k0 * p.a_step * 0 if p.a_transposed else k0 * 0"),
+    Mutant("unit: sums of chunks overlap C", "cpu/gemm_chunks.py", CHUNKS,
+           "sums = pointer_at(c + 4 * rows * columns * PANEL * PANEL, p.c)", "sums = pointer_at(c, p.c)"),
     # --- rows
     Mutant("norms: RMS norm is centred backward", "cpu/norms.py", "formula:rms_norm",
            "reduce_add(first) / n if centered else 0.0", "reduce_add(first) / n"),

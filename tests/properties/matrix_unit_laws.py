@@ -14,15 +14,24 @@ ODD = [0.0, 1e-38, 1e-30, 3e33, np.inf, np.nan]
 
 
 @contextmanager
-def small_products_too(package: Any) -> Iterator[Any]:
-    """Every product on the unit, in pieces of 384 k's and of few panels: gemm_product of this package."""
+def small_products_too(package: Any, *, piece: int = 512, chunks: bool = False) -> Iterator[Any]:
+    """Every product on the unit, in pieces of so many k's and of few panels: gemm_product of this package.
+
+    chunks: products that can be are cut along k.
+    """
     product = importlib.import_module(f"{package.__name__}.cpu.gemm_product")
-    kept = product.worth_splitting, product.MOST_K, product.MOST_PACKED
-    product.worth_splitting, product.MOST_K, product.MOST_PACKED = (lambda M, N, K: True), 384, 1 << 17
+    changed = {
+        "worth_splitting": lambda M, N, K: True,
+        "worth_chunks": lambda M, N, K: chunks,
+        "MOST_K": piece,
+        "MOST_PACKED": 1 << 17,
+    }
+    kept = {name: getattr(product, name) for name in changed}
+    vars(product).update(changed)
     try:
         yield product
     finally:
-        product.worth_splitting, product.MOST_K, product.MOST_PACKED = kept
+        vars(product).update(kept)
 
 
 def products_on_the_matrix_unit(kernels: Any, draw: Any) -> None:
@@ -30,7 +39,7 @@ def products_on_the_matrix_unit(kernels: Any, draw: Any) -> None:
     M, N, K = (
         draw(st.integers(5, 70)),
         draw(st.integers(1, 70)),
-        draw(st.sampled_from([1, 8, 17, 24, 32, 100, 210, 400])),
+        draw(st.sampled_from([1, 8, 17, 24, 32, 100, 210, 600])),
     )
     rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
     x, w, b, r, g = (rng.standard_normal(s).astype(np.float32) for s in ((M, K), (N, K), (N,), (M, N), (M, N)))
@@ -47,7 +56,8 @@ def products_on_the_matrix_unit(kernels: Any, draw: Any) -> None:
         x[::2, K // 2 :: 3] = 1e-38  # subnormal, beside numbers that are not
     tiny = draw(st.sampled_from([1.0, 1.0, 1e-36]))  # all numbers small: the unit would lose their last parts
     x *= np.float32(tiny)
-    with small_products_too(kernels.package), np.errstate(all="ignore"):
+    piece = draw(st.sampled_from([512, 4608]))
+    with small_products_too(kernels.package, piece=piece), np.errstate(all="ignore"):
         y, residuals = kernels.package.linear(x, w, b, residual=r)
         dx, dw, db, _ = kernels.package.linear_backward(g, residuals)
     X, W, B, R, G = (a.astype(np.float64) for a in (x, w, b, r, g))
@@ -56,6 +66,30 @@ def products_on_the_matrix_unit(kernels: Any, draw: Any) -> None:
         check("dx", dx, G @ W, np.abs(G) @ np.abs(W), N)
         check("dw", dw, G.T @ X, np.abs(G).T @ np.abs(X), M)
         check("db", db, G.sum(axis=0), np.abs(G).sum(axis=0), M)
+
+
+def sums_cut_along_k(kernels: Any, draw: Any) -> None:
+    """A weight's and a bias' gradients of many rows, and products added to what is there, against float64."""
+    K, M, N = draw(st.sampled_from([1, 17, 384, 385, 800])), draw(st.integers(1, 70)), draw(st.integers(1, 70))
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
+    x, w, b, g, c = (rng.standard_normal(s).astype(np.float32) for s in ((K, N), (M, N), (M,), (K, M), (M, N)))
+    add, by_columns = draw(st.booleans()), draw(st.booleans())
+    if by_columns:
+        x = np.asfortranarray(x)
+    for array in (x, g):
+        if draw(st.integers(0, 3)) == 0:
+            array[draw(st.integers(0, K - 1)), draw(st.integers(0, array.shape[1] - 1))] = draw(st.sampled_from(ODD))
+    out = c.copy()
+    with small_products_too(kernels.package, chunks=True), np.errstate(all="ignore"):
+        residuals = kernels.package.linear(x, w, b)[1]
+        dw, db = kernels.package.linear_backward(g, residuals, weight_out=out, accumulate=add)[1:3]
+        other = kernels.package.matmul(np.ascontiguousarray(g.T), x, out=c.copy(), accumulate=add)
+    X, G, C = (a.astype(np.float64) for a in (x, g, c * np.float32(add)))
+    with np.errstate(all="ignore"):
+        size = np.abs(G).T @ np.abs(X) + np.abs(C)
+        check("dw", dw, G.T @ X + C, size, K)
+        check("matmul", other, G.T @ X + C, size, K)
+        check("db", db, G.sum(axis=0), np.abs(G).sum(axis=0), K)
 
 
 def check(name: str, result: np.ndarray, exact: np.ndarray, size: np.ndarray, terms: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from properties.kernel_backends import has_numba
-from properties.kernel_mutants import MUTANTS, UNIT
+from properties.kernel_mutants import MUTANTS, ON_UNIT
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,8 +62,8 @@ def test_the_kernels_without_a_bug_pass():
 @pytest.mark.skipif(not has_numba(), reason="Numba is not installed")
 def test_each_mutant_is_caught():
     numbers = range(len(MUTANTS))
-    caught = run(*(n for n in numbers if UNIT not in MUTANTS[n].checks))
-    caught += run(*(n for n in numbers if UNIT in MUTANTS[n].checks), target=WITH_UNIT)
+    caught = run(*(n for n in numbers if MUTANTS[n].checks not in ON_UNIT))
+    caught += run(*(n for n in numbers if MUTANTS[n].checks in ON_UNIT), target=WITH_UNIT)
     for number, law, said in caught:
         print(f"| {MUTANTS[number].name} | {MUTANTS[number].file} | {law or 'SURVIVED'} | {said[:90]} |")
     assert len(caught) == len(MUTANTS)

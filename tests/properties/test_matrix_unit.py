@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties.kernel_backends import Backend, has_numba
-from properties.matrix_unit_laws import products_on_the_matrix_unit, small_products_too
+from properties.matrix_unit_laws import products_on_the_matrix_unit, small_products_too, sums_cut_along_k
 
 import minilm_kernels
 
@@ -29,15 +29,16 @@ def unit():
         yield product
 
 
+@pytest.mark.parametrize("law", [products_on_the_matrix_unit, sums_cut_along_k])
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_against_float64(data):
+def test_against_float64(data, law):
     from minilm_kernels.cpu.target import MATRIX_UNIT
 
     if not MATRIX_UNIT:
         pytest.skip("this processor has no matrix unit")
     with minilm_kernels.use_kernels("numba"):
-        products_on_the_matrix_unit(Backend("numba", minilm_kernels, size="medium"), data.draw)
+        law(Backend("numba", minilm_kernels, size="medium"), data.draw)
 
 
 def drawn(generator, *shape):
@@ -75,6 +76,24 @@ def test_bits_do_not_depend_on_the_number_of_threads(unit, generator):
     for other in results[1:]:
         for mine, theirs in zip(results[0], other):
             assert mine.tobytes() == theirs.tobytes()
+
+
+def test_bits_of_sums_cut_along_k_do_not_depend_on_the_number_of_threads(generator):
+    from minilm_kernels.cpu import pool
+    from minilm_kernels.cpu.target import MATRIX_UNIT
+
+    if not MATRIX_UNIT:
+        pytest.skip("this processor has no matrix unit")
+    a, b = drawn(generator, 1600, 150).T, drawn(generator, 1600, 130)
+    before, results = pool.get_num_threads(), []
+    try:
+        with small_products_too(minilm_kernels, chunks=True), minilm_kernels.use_kernels("numba"):
+            for threads in (1, 2, 3, 7):
+                pool.set_num_threads(threads)
+                results.append(minilm_kernels.matmul(a, b).tobytes())
+    finally:
+        pool.set_num_threads(before)
+    assert len(set(results)) == 1
 
 
 def test_a_row_with_infinity_leaves_the_other_rows_alone(unit, generator):

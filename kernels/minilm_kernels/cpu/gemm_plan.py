@@ -6,13 +6,15 @@ import functools
 from typing import NamedTuple
 
 from minilm_kernels.cpu.gemm import KC, PANELS
+from minilm_kernels.cpu.gemm_chunks import CHUNK
 from minilm_kernels.cpu.gemm_few import STRIPE
 from minilm_kernels.cpu.gemm_split import BLOCK
 from minilm_kernels.cpu.gemm_tiles import ROWS, VECTORS
-from minilm_kernels.cpu.split import K_BLOCK, K_TILE, PANEL
+from minilm_kernels.cpu.split import K_BLOCK, K_TILE, PANEL, STEP_BYTES
 from minilm_kernels.cpu.target import lanes_of
 
 MOST_ROWS = 8  # panels of rows in a task on the matrix unit
+CHUNK_BYTES = 3 << 19  # of packed A and B in a task of gemm_chunks
 SMALL = 1 << 27  # multiplications
 SHARED_LIMIT = 1 << 26  # bytes of B that are packed for all tasks at once; beyond, each task packs its own block
 
@@ -55,11 +57,19 @@ def plan(M: int, N: int, K: int, threads: int, itemsize: int, a_transposed: int)
 def worth_splitting(M: int, N: int, K: int) -> bool:
     """Whether splitting and packing cost less than the matrix unit saves.
 
-    With few k's its tiles go straight to C; with many the packed rows of A do not stay in the second cache.
+    With the k's of one block its tiles go straight to C. With more, B's packed copy must serve many rows of A, and with very
+    many the packed rows of A do not stay in the second cache.
     """
-    direct = K <= K_BLOCK * K_TILE and N >= 256
-    least = 1 << 25 if direct else 1 << 28
-    return min(M, N, K) >= 128 and K <= 1536 and least <= M * N * K
+    if min(M, N, K) < 128:
+        return False
+    if K <= K_BLOCK * K_TILE:
+        return M * N * K >= SMALL
+    return M >= 512 and M * N * K >= 1 << 28 and (K <= 1536 or (K <= 3072 and M >= 1024 and N >= 768))
+
+
+def worth_chunks(M: int, N: int, K: int) -> bool:
+    """Whether to cut the sums along k: C is small, and what a task packs stays in its second cache."""
+    return min(M, N) >= 64 and K >= 2 * CHUNK and (M + N) * CHUNK * STEP_BYTES <= CHUNK_BYTES * PANEL * K_TILE
 
 
 @functools.lru_cache(4096)

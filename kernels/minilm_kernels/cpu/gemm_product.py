@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from minilm_kernels.cpu import gemm_chunks as chunks
 from minilm_kernels.cpu import pool
 from minilm_kernels.cpu.gemm import A_ROWS, KC, PANELS, gemm
 from minilm_kernels.cpu.gemm_few import FEW, few
-from minilm_kernels.cpu.gemm_plan import Operands, even, plan, plan_few, plan_split, worth_splitting
+from minilm_kernels.cpu.gemm_plan import Operands, even, plan, plan_few, plan_split, worth_chunks, worth_splitting
 from minilm_kernels.cpu.gemm_split import BLOCK, TILE_BYTES, gemm_split
 from minilm_kernels.cpu.gemm_tiles import ROWS, VECTORS
 from minilm_kernels.cpu.micro import address_of
@@ -87,9 +88,7 @@ def product(
     )  # fmt: skip
     if few_rows:
         run(few, operands, zeros, *plan_few(M, N, K, threads))
-    elif MATRIX_UNIT and size == 4 and worth_splitting(M, N, K):
-        split_product(operands, zeros, threads)
-    else:
+    elif not (MATRIX_UNIT and size == 4 and on_unit(operands, zeros, threads)):
         run(gemm, operands, zeros, *plan(M, N, K, threads, size, a_transposed))
 
 
@@ -98,6 +97,29 @@ def run(kernel: Any, operands: Operands, zeros: np.ndarray, mc: int, nc: int, sh
     threads, row = pool.get_num_threads(), SCRATCH[zeros.itemsize]
     scratch = workspace(threads * row + shared)
     kernel(pool.start(), zeros, *operands, mc, nc, scratch + threads * row if shared else 0, scratch, row)
+
+
+def on_unit(operands: Operands, zeros: np.ndarray, threads: int) -> bool:
+    """The product on the matrix unit, if that pays; whether it was done."""
+    if in_chunks(operands, zeros, threads):
+        return True
+    if worth_splitting(*operands[-3:]):
+        split_product(operands, zeros, threads)
+        return True
+    return False
+
+
+def in_chunks(operands: Operands, zeros: np.ndarray, threads: int) -> bool:
+    """The product cut along k, if it is of the kind, and of the numbers, that gemm_chunks takes; whether it was done."""
+    o = operands
+    if o.activation or o.residual or (o.start_column and not o.start_row) or not worth_chunks(o.M, o.N, o.K):
+        return False
+    rows, columns, count = -(-o.M // PANEL), -(-o.N // PANEL), -(-o.K // chunks.CHUNK)
+    own_row = 4 * rows * PANEL * (columns * PANEL + 1) + 192  # neighbours begin in different places of the cache
+    row = chunks.SCRATCH + (rows + columns) * chunks.CHUNK_STEPS * STEP_BYTES
+    own = workspace(count * own_row + threads * row)
+    bad = np.empty(count, np.int64)
+    return chunks.gemm_chunks(pool.start(), zeros, *o, own, own_row, own + count * own_row, row, bad)
 
 
 def split_product(operands: Operands, zeros: np.ndarray, threads: int) -> None:

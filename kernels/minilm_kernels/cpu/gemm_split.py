@@ -4,8 +4,8 @@
     a task, some panels of A's rows by some or all of B's columns:
         pack its rows of A                                  they stay in this core's second cache
         for each block of BLOCK panels of B:
-            for each block of k (K_BLOCK tiles):            B's part stays in the second cache
-                for each panel of A:                        stays in the first cache
+            for each block of k (block_steps tiles):        B's part stays in the second cache
+                for each panel of A:
                     for each panel of B:  tile += A panel · B panel        (matrix_unit.py)
 
 Tiles are kept until the last block of k and only then go to C. The order of the sums is the same however C is cut.
@@ -20,7 +20,7 @@ from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.gemm_tiles import finish, make_product
 from minilm_kernels.cpu.matrix_unit import AHEAD_BYTES, multiply_panels, release_unit, start_unit
 from minilm_kernels.cpu.pool import parallel_for
-from minilm_kernels.cpu.split import K_BLOCK, K_TILE, PANEL, STEP_BYTES, pack_columns, pack_rows
+from minilm_kernels.cpu.split import K_TILE, PANEL, STEP_BYTES, block_steps, pack_columns, pack_rows
 from minilm_kernels.cpu.vector import (
     address_of,
     lanes,
@@ -32,7 +32,7 @@ from minilm_kernels.cpu.vector import (
     words_at,
 )
 
-BLOCK = 12  # panels of B: with K_BLOCK they fill a quarter of the second cache
+BLOCK = 4  # panels of B: with 16 tiles of k they fill a quarter of the second cache
 TILE_BYTES = 4 * PANEL * PANEL + 128  # of C; the rest keeps rows of neighbours in different places of the cache
 LEAST, MOST = 67 << 23, 237 << 23  # 2^−60 and 2^110 as bits: between them the largest number of a row must be
 
@@ -71,17 +71,19 @@ def split_task(worker, i, p, b_panels, wrong):
         pack_rows(p.a, p.a_step, along_k, m, p.M, p.K, a_panels, own, p.mc, turned, seen, p.sums, add)
         wrong[m] = 0 if fits(seen) else 1
     # nothing to add: whole tiles go to C from the unit's registers
-    direct = steps <= K_BLOCK and p.start_row == 0 and p.start_column == 0
+    block = block_steps(steps)
+    direct = block == steps and p.start_row == 0 and p.start_column == 0
+    b_end = b_panels + columns * steps * STEP_BYTES  # what lies behind belongs to another core
     start_unit()
     for n_block in range(n0, n1, BLOCK):
         n_end = min(n_block + BLOCK, n1)
-        for k in range(0, steps, K_BLOCK):
-            depth = min(K_BLOCK, steps - k)
+        for k in range(0, steps, block):
+            depth = min(block, steps - k)
             last = k + depth == steps
             # while this block is worked on, the next one comes into the second cache, a part with each panel of A
-            next_n, next_k = (n_block + BLOCK, 0) if last else (n_block, k + K_BLOCK)
-            next_panels = b_panels + (next_k * columns + next_n * min(K_BLOCK, steps - next_k)) * STEP_BYTES
-            next_stride = min(K_BLOCK, steps - next_k) * STEP_BYTES
+            next_n, next_k = (n_end if n_end < n1 else n0, 0) if last else (n_block, k + block)
+            next_panels = b_panels + (next_k * columns + next_n * min(block, steps - next_k)) * STEP_BYTES
+            next_stride = min(block, steps - next_k) * STEP_BYTES
             for m in range(m0, m1):
                 if wrong[m]:
                     continue
@@ -90,6 +92,7 @@ def split_task(worker, i, p, b_panels, wrong):
                 for n in range(n_block, n_end):
                     b = b_panels + (k * columns + n * depth) * STEP_BYTES
                     ahead = next_panels + (n - n_block) * next_stride + (m - m0) * depth * AHEAD_BYTES
+                    ahead = min(ahead, b_end - depth * AHEAD_BYTES)
                     kept = row_of_tiles + (n - n_block) * TILE_BYTES
                     if direct and (m + 1) * PANEL <= p.M and (n + 1) * PANEL <= p.N:
                         c = address_of(p.c + (m * PANEL * p.c_row + n * PANEL))

@@ -8,7 +8,7 @@ A tile is 16 × 16 words; a word is the pair of numbers at k and k + 16, which t
     A tile: word[row, j] = (A[row, k + j], A[row, k + 16 + j])         B tile: word[j, column] = (B[k + j, column], …)
 
 Where memory's neighbours are not those of the words, 16 × 16 numbers are transposed first.
-Blocks of K_BLOCK k's lie together, panel after panel.
+Blocks of some tiles of k, as many as block_steps says, lie together, panel after panel.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from minilm_kernels.cpu.vector import (
 
 PANEL = 32  # rows of A or columns of B
 K_TILE = 32  # k's of a tile
-K_BLOCK = 6  # tiles of k that are worked on together: A's panel stays in the first cache (36 KiB)
+K_BLOCK = 16  # tiles of k that are worked on together, at most: their sums stay in the unit's registers
 TILE_WORDS = 256
 TILE_BYTES = 4 * TILE_WORDS
 STEP_BYTES = 6 * TILE_BYTES  # of a panel, for K_TILE k's
@@ -182,6 +182,13 @@ def pack_columns(b, step, along_k, panel, N, K, target, turned, largest):
 
 @inlined
 def tile_offset(k, steps, place, places):
-    """Where among all panels step k of a panel begins, in bytes: blocks of K_BLOCK steps lie together."""
-    block = k // K_BLOCK * K_BLOCK
-    return (block * places + place * min(K_BLOCK, steps - block) + k - block) * STEP_BYTES
+    """Where among all panels step k of a panel begins, in bytes: those of a block lie together."""
+    most = block_steps(steps)
+    block = k // most * most
+    return (block * places + place * min(most, steps - block) + k - block) * STEP_BYTES
+
+
+@inlined
+def block_steps(steps):
+    """Tiles of k in a block, when there are `steps` of them altogether: the blocks are of equal size but for the last."""
+    return -(-steps // -(-steps // K_BLOCK))
