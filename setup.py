@@ -29,7 +29,7 @@ setup(
         *find_packages("kernels"),
     ],
     package_dir={"minilm_kernels": "kernels/minilm_kernels"},
-    package_data={"minilm": ["py.typed"], "minilm_kernels": ["py.typed"]},
+    package_data={"minilm": ["py.typed"], "minilm_kernels": ["py.typed", "gpu/*.cu", "gpu/*.cuh"]},
     entry_points={"console_scripts": ["minilm = minilm.cli:main"]},
     install_requires=[
         "numpy>=2.0",

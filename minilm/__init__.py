@@ -19,7 +19,7 @@ from minilm.tensor import Parameter, Tensor, tensor
 __version__ = "0.1.0"
 
 # rooms whose names `from minilm import ...` finds; each has MODULES, a table of its names
-LAZY_ROOMS = ("minilm.hub", "minilm.training")
+LAZY_ROOMS = ("minilm.hub", "minilm.data.collators", "minilm.pipelines", "minilm.training")
 
 __all__ = [
     "CheckpointError",

@@ -1,4 +1,4 @@
-"""The command line: `minilm train | generate | evaluate | plot | info | doctor | corpora | kernels | bench`."""
+"""The command line: `minilm train | finetune | generate | evaluate | plot | info | doctor | corpora | kernels | bench`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # a terminal without some character shows "?" in its place
         sys.stdout.reconfigure(errors="replace")
     with warnings.catch_warnings():
-        warnings.showwarning = show_warning  # type: ignore[assignment]
+        warnings.showwarning = show_warning  # type: ignore[assignment]  # as the docs of `warnings` allow
         return guarded(lambda: dispatch(arguments))
 
 
@@ -67,6 +67,10 @@ def dispatch(arguments: list[str]) -> int:
         from minilm.bench import main as bench
 
         return bench(arguments[1:])
+    if arguments[:1] == ["finetune"]:  # its tasks have options of their own
+        from minilm.cli_finetune import main as finetune
+
+        return finetune(arguments[1:])
     from minilm.cli_options import build_parser, parse
 
     if not arguments:
@@ -144,6 +148,8 @@ def stream(run: Any, prompt: str, config: Any, seed: int | None) -> None:
     except InputError:
         if prompt:
             raise
+        ids = []
+    if not ids and not prompt:
         ids = [0]  # a vocabulary without a line break: begin after its first token
     tokens = generate_tokens(run.model, ids, config, np.random.default_rng(seed))
     decoder = run.tokenizer.stream_decoder()

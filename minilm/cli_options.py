@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ minilm trains, reads and runs language models, written by hand in NumPy.
 
   minilm train                         train a small GPT on the Python manual (nothing to download)
   minilm train --corpus my.txt         ... on your own text
+  minilm finetune TASK --data FILE     fine-tune for a task, with a report
   minilm generate RUN --prompt "The "  let it write
   minilm plot RUN RUN                  compare runs
 
@@ -32,6 +33,7 @@ SUMMARIES = {
     "corpora": "list the known corpora",
     "kernels": "compile the kernels ahead of time",
     "bench": "benchmarks beside PyTorch",
+    "finetune": "train for a task and write a report",
 }
 CHECKPOINT_HELP = "best (lowest validation loss), last, or the number of a step"
 RUN_OPTIONS = ("out", "resume", "quiet")  # options of `train` that are no part of a RunConfig
@@ -82,17 +84,13 @@ def check_config_file(path: str) -> None:
     from_mapping(RunConfig, values, path)
 
 
-def build_parser(command: str = "") -> Any:
-    """The parser of all commands; options of `train` come from the fields of the configuration classes."""
-    require("yaml", "the command line")  # jsonargparse needs it too, and its absence would be blamed on jsonargparse
-    jsonargparse: Any = require("jsonargparse", "the command line")
-    from minilm import __version__
-    from minilm.generation import GenerationConfig
-    from minilm.training.config import RunConfig
+def parser_maker(jsonargparse: Any, command: str) -> Callable[[str, str], Any]:
+    """What makes a parser from its description and usage; of all that it makes, the first is the one of all commands."""
+    made: list[Any] = []
 
     class Parser(jsonargparse.ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> Any:
-            raise InputError(explain(" ".join(str(message).split()), parser, command)) from ex
+            raise InputError(explain(" ".join(str(message).split()), made[0], command)) from ex
 
     class Help(RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
         """Keeps the line breaks of DESCRIPTION; adds type and default only where the text does not say them."""
@@ -102,10 +100,22 @@ def build_parser(command: str = "") -> Any:
             return text if "(default" in text or not action.option_strings else super()._get_help_string(action)
 
     def make(description: str, usage: str) -> Any:
-        return Parser(
+        parser = Parser(
             description=description, usage=f"minilm {usage}", formatter_class=Help, allow_abbrev=False, prog="minilm"
         )
+        made.append(parser)
+        return parser
 
+    return make
+
+
+def build_parser(command: str = "") -> Any:
+    """The parser of all commands; options of `train` come from the fields of the configuration classes."""
+    require("yaml", "the command line")  # jsonargparse needs it too, and its absence would be blamed on jsonargparse
+    jsonargparse: Any = require("jsonargparse", "the command line")
+    from minilm import __version__
+
+    make = parser_maker(jsonargparse, command)
     parser = make(DESCRIPTION, "COMMAND ...")
     parser.add_argument(
         "--version", action="version", version=f"minilm {__version__}", help="Show the version and exit."
@@ -113,6 +123,15 @@ def build_parser(command: str = "") -> Any:
     commands = parser.add_subcommands(
         dest="command", required=True, metavar="COMMAND", title="commands", description=""
     )
+    parsers = (train_parser(make, jsonargparse), *reader_parsers(make), *other_parsers(make))
+    for name, subparser in zip(SUMMARIES, parsers):
+        commands.add_subcommand(name, subparser, help=SUMMARIES[name])
+    return parser
+
+
+def train_parser(make: Callable[[str, str], Any], jsonargparse: Any) -> Any:
+    """The options of `train`: the fields of a RunConfig, and RUN_OPTIONS."""
+    from minilm.training.config import RunConfig
 
     train = make(
         "Train a GPT on text. Ctrl-C saves a checkpoint; --resume continues from it, bit for bit.", "train [options]"
@@ -122,6 +141,12 @@ def build_parser(command: str = "") -> Any:
     train.add_argument("--out", type=str | None, help="the run folder to make (default: runs/CORPUS-DATE-TIME)")
     train.add_argument("--resume", type=str | None, help="continue the run in this folder (default: a new run)")
     train.add_argument("--quiet", action="store_true", help="print the result only, no progress, no sample")
+    return train
+
+
+def reader_parsers(make: Callable[[str, str], Any]) -> tuple[Any, ...]:
+    """The options of the commands that look at runs: generate, evaluate, plot, info."""
+    from minilm.generation import GenerationConfig
 
     generate = make(
         "Let a trained model continue a text; what it writes is streamed to the terminal.", "generate RUN [options]"
@@ -145,7 +170,11 @@ def build_parser(command: str = "") -> Any:
     info.add_argument("run", type=str, help="the run folder")
     for reader in (generate, evaluate, info):
         reader.add_argument("--checkpoint", type=str, default="best", help=CHECKPOINT_HELP)
+    return generate, evaluate, plot, info
 
+
+def other_parsers(make: Callable[[str, str], Any]) -> tuple[Any, ...]:
+    """The options of doctor, corpora and kernels; bench and finetune read theirs themselves."""
     doctor = make("Say what is installed, which BLAS runs on how many threads, whether Numba and CuPy work.", "doctor")
     corpora = make("List the corpora that `minilm train --corpus` knows by name.", "corpora")
     kernels = make(
@@ -157,9 +186,8 @@ def build_parser(command: str = "") -> Any:
         "--dtype", type=Literal["float32", "float64", "both"], default="float32", help="for which numbers"
     )
     bench = make("Benchmarks beside PyTorch; see minilm bench --help.", "bench NAME")
-    for name, subparser in zip(SUMMARIES, (train, generate, evaluate, plot, info, doctor, corpora, kernels, bench)):
-        commands.add_subcommand(name, subparser, help=SUMMARIES[name])
-    return parser
+    finetune = make("Train a model for a task; see minilm finetune --help.", "finetune TASK --data FILE")
+    return doctor, corpora, kernels, bench, finetune
 
 
 def explain(message: str, parser: Any, command: str) -> str:

@@ -13,7 +13,7 @@ from minilm.optional import require
 
 # a folder is complete when it has one file of each group
 MODEL_FILES = (("config.json",), ("model.safetensors", "model.safetensors.index.json"))
-TOKENIZER_FILES = (("tokenizer.json", "vocab.txt", "vocab.json"),)
+TOKENIZER_FILES = (("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model"),)
 DOWNLOADED = ("*.json", "*.safetensors", "*.txt", "*.model")  # no pickles, no other frameworks' weights
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 

@@ -15,6 +15,7 @@ INSTALL_HINTS = {
     "matplotlib.pyplot": "pip install matplotlib",
     "safetensors": "pip install safetensors",
     "safetensors.numpy": "pip install safetensors",
+    "sklearn": "pip install scikit-learn",
     "tqdm": "pip install tqdm",
     "yaml": "pip install PyYAML",
     "jsonargparse": "pip install jsonargparse",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import random
 import shlex
@@ -63,6 +65,12 @@ class CommandLine:
             path.relative_to(self.folder).as_posix(): path.read_bytes() if path.is_file() else None
             for path in self.folder.rglob("*")
         }
+
+
+def run_here(folder: Path, line: str) -> int:
+    """Run a command in this process and that folder, for what is only made to be looked at; returns its exit code."""
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        return cli.main(shlex.split(line))
 
 
 def command(line: str) -> list[str]:

@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "decode": "time generation with the key/value cache beside transformers",
     "startup": "time `import minilm` in fresh processes and list what it loads",
     "memory": "measure the peak memory of a training step beside PyTorch's",
+    "tasks": "fine-tune for seven tasks beside transformers and bags of words",
     "kernels": "time every kernel beside PyTorch's",
     "ladder": "time every rung of the ladder, and draw this machine's roofline",
 }

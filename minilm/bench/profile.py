@@ -167,7 +167,7 @@ def report(recipe: Recipe, steps: int) -> dict[str, Any]:
 
     whole = max(median(Stopwatch.total) - stopwatch, 1e-9)
     figures = {
-        line: (median(lambda w: w.forward.get(line, 0.0)), median(lambda w: w.backward.get(line, 0.0)))  # noqa: B023
+        line: (median(lambda w: w.forward.get(line, 0.0)), median(lambda w: w.backward.get(line, 0.0)))  # noqa: B023  called at once
         for line in ORDER
     }
     forward, backward = figures[TAPE]

@@ -18,7 +18,7 @@ from minilm.data.download import cache_folder, download, file_sha256
 from minilm.data.encodings import check_head
 from minilm.data.reading import decode_blocks, regroup, tsv_column
 from minilm.errors import InputError
-from minilm.text.cleaning import refuse_surrogates
+from minilm.text.unicode.cleaning import refuse_surrogates
 
 
 @dataclass(frozen=True)

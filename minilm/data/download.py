@@ -192,7 +192,7 @@ class Transfer:
     def receive(self, response: http.client.HTTPResponse, have: int, bar: Any) -> int:
         """Write the response's body behind the first `have` bytes of the part; return how many there are now."""
         try:
-            stream = open(self.part, "ab" if have else "wb", buffering=0)  # noqa: SIM115
+            stream = open(self.part, "ab" if have else "wb", buffering=0)  # noqa: SIM115  (closed below)
         except OSError as error:
             raise cannot_write(self.part, error) from error
         with stream:

@@ -9,10 +9,10 @@ In a window of length T the target of every position is the token after it:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
+from minilm.data.drawing import Drawing
 from minilm.errors import InputError
 
 Batch = tuple[np.ndarray, np.ndarray]
@@ -36,7 +36,7 @@ def check_sizes(batch_size: int, context_length: int) -> None:
             raise InputError(f"{name} is {value}; it must be at least 1")
 
 
-class RandomWindows:
+class RandomWindows(Drawing):
     """Endless batches of windows that begin anywhere: the training batches of nanoGPT.
 
     tokens          (n,) integers, in memory or memory-mapped; n > context_length
@@ -64,27 +64,6 @@ class RandomWindows:
 
     def __next__(self) -> Batch:
         return self.next_batch()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The generator's state, ready for JSON: after load_state_dict the same batches follow."""
-        return {"generator": plain(self.generator.bit_generator.state)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken. Raises InputError if that was another kind of generator."""
-        try:
-            self.generator.bit_generator.state = state["generator"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"the saved sampler state does not fit the generator {type(self.generator.bit_generator).__name__}"
-                f" ({error}); resume from a checkpoint that this version of minilm wrote"
-            ) from error
-
-
-def plain(value: Any) -> Any:
-    """Turn the arrays in a generator's state into lists, which JSON can write and NumPy takes back."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
 class SequentialWindows:

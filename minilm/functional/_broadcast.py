@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -91,4 +91,4 @@ def accepts_axis(function: Function) -> Function:
             kwargs["keepdim"] = kwargs.pop("keepdims")
         return function(*args, **kwargs)
 
-    return wrapper  # type: ignore[return-value]
+    return cast(Function, wrapper)

@@ -68,14 +68,14 @@ def attach() -> None:
         setattr(Tensor, f"__r{name}__", _reflected(function))
     for name in ("lt", "le", "gt", "ge", "eq", "ne"):
         setattr(Tensor, f"__{name}__", _comparison(f"__{name}__"))
-    Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]  # equality is by element, identity is for sets
     for name in ("and", "or", "xor"):
         setattr(Tensor, f"__{name}__", _comparison(f"__{name}__"))
-    setattr(Tensor, "__invert__", lambda x: Tensor(~x.data))  # noqa: B010
-    setattr(Tensor, "__abs__", arithmetic.abs)  # noqa: B010
-    Tensor.__neg__ = arithmetic.neg  # type: ignore[method-assign]
-    Tensor.__getitem__ = shape.getitem  # type: ignore[method-assign]
     for name, method in {
+        "__hash__": object.__hash__,  # equality is by element, identity is for sets
+        "__invert__": lambda x: Tensor(~x.data),
+        "__abs__": arithmetic.abs,
+        "__neg__": arithmetic.neg,
+        "__getitem__": shape.getitem,
         "view": shape.reshape,
         "astype": astype,
         "float": lambda x: astype(x, np.float32),

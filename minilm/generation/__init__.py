@@ -10,9 +10,11 @@ from minilm.generation.processors import (
     forbid_repeated_ngrams,
     forbid_tokens,
     greedy,
+    keep_epsilon,
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    keep_typical,
     penalize_repetition,
     sample,
 )
@@ -34,9 +36,11 @@ __all__ = [
     "generate",
     "generate_tokens",
     "greedy",
+    "keep_epsilon",
     "keep_min_p",
     "keep_top_k",
     "keep_top_p",
+    "keep_typical",
     "penalize_repetition",
     "sample",
 ]

@@ -58,6 +58,7 @@ def is_called_by_name(model: Any) -> bool:
 
 
 def is_encoder_decoder(model: Any) -> bool:
+    """Whether a source is encoded first; otherwise the prompt is continued."""
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +99,7 @@ def start_token(options: GenerationOptions) -> int:
 
 
 def as_mask(attention_mask: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """An attention mask as booleans. Raises InputError unless it has the shape of the ids."""
     mask = as_array(attention_mask)
     if mask.shape != shape:
         raise InputError(f"attention_mask has shape {mask.shape}; give {shape}: a 1 or 0 for each token of the prompts")
@@ -174,10 +176,13 @@ class Run:
         self.stopping = Stopping(options, length_limit(model, options, self.batch), tokenizer)
         self.decoder: Any = decoder_of(model)
         self.generator = generator or np.random.default_rng()
-        self.inference = evaluation_mode(model) if hasattr(model, "modules") else no_mode()
+        self.inference = evaluation_mode(model) if hasattr(model, "modules") else nullcontext()
         encodes = is_encoder_decoder(model)
         unseen = np.zeros(len(self.batch.ids), np.int64) if encodes else self.batch.mask.argmax(axis=1)
-        self.rules = Rules(options, self.batch.texts.shape[1], unseen.repeat(self.copies), self.stopping.max_length)
+        self.rules = Rules(
+            options, self.batch.texts.shape[1], unseen.repeat(self.copies), self.stopping.max_length,
+            None if input_ids is None else self.batch.ids.repeat(self.copies, axis=0),
+        )  # fmt: skip
 
     def first_step(self) -> tuple[Any, np.ndarray]:
         """The decoder's state and the logits of the first token, for copies of each prompt: (B · copies, V)."""
@@ -254,9 +259,3 @@ def generate_by_name(
     assert output.sequences is not None
     single = len(output.sequences) == 1 and input_ids is not None and np.ndim(input_ids) == 1
     return output.sequences[0] if single else output.sequences
-
-
-class no_mode:  # noqa: N801  used like evaluation_mode, for models that are no Module
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *exception: object) -> None: ...

@@ -27,12 +27,20 @@ class GenerationOptions:
         top_k: draw among this many most probable tokens; 0 or None means no limit.
         top_p: draw among the most probable tokens that together reach this probability; 1 means no limit.
         min_p: draw among tokens at least this fraction as probable as the most probable one; None means no limit.
+        typical_p: draw among the tokens whose surprise is closest to the expected one, which together reach this probability.
+        epsilon_cutoff: draw among tokens that are at least so probable; 0 means no limit.
         num_beams: how many texts beam search follows at once; 1 means no beam search.
         length_penalty: a finished beam's score is Σ log P / length^this; above 0 prefers longer texts.
         early_stopping: True ends beam search when num_beams texts are finished; False when the running ones are unlikely to
             become better; "never" when they cannot.
         repetition_penalty: above 1 makes tokens that have occurred less probable; 1 changes nothing.
         no_repeat_ngram_size: no n tokens in a row occur twice; 0 means no such rule.
+        encoder_no_repeat_ngram_size: no n tokens in a row that stand in the source (or in the prompt); 0 means no such rule.
+        bad_words_ids: lists of tokens that may not come in a row; a token that ends a text is never forbidden so.
+        suppress_tokens: tokens that may not come. begin_suppress_tokens: tokens that may not come first.
+        forced_bos_token_id: the token that comes right behind a single start token, such as that of a language.
+        forced_eos_token_id: the token, or one of those, that comes last if the text reaches its greatest length.
+        exponential_decay_length_penalty: (n, f): from n new tokens on, the end becomes more probable by f at each step.
         num_return_sequences: how many texts to return for each prompt; at most num_beams in a beam search.
         eos_token_id: the token, or tokens, after which a text ends; the model's own unless given.
         pad_token_id: what fills rows that ended early; the model's own, or the first eos_token_id, unless given.
@@ -52,11 +60,20 @@ class GenerationOptions:
     top_k: int | None = 50
     top_p: float = 1.0
     min_p: float | None = None
+    typical_p: float = 1.0
+    epsilon_cutoff: float = 0.0
     num_beams: int = 1
     length_penalty: float = 1.0
     early_stopping: bool | str = False
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    encoder_no_repeat_ngram_size: int = 0
+    bad_words_ids: Sequence[Sequence[int]] | None = None
+    suppress_tokens: Sequence[int] | None = None
+    begin_suppress_tokens: Sequence[int] | None = None
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: int | Sequence[int] | None = None
+    exponential_decay_length_penalty: tuple[int, float] | None = None
     num_return_sequences: int = 1
     eos_token_id: int | Sequence[int] | None = None
     pad_token_id: int | None = None
@@ -89,13 +106,14 @@ class GenerationOptions:
             values.pop("max_new_tokens", None)  # what the caller says goes before what the folder says
         options = cls(**{**values, **given})
         options.check()
+        options.check_tokens(getattr(config, "vocab_size", None))
         return options
 
     def check(self) -> None:
         """Raise InputError with the first value that cannot work."""
         for name in ("max_new_tokens", "max_length", "num_beams", "num_return_sequences"):
             self._number(name, 1, "it must be at least 1")
-        for name in ("min_new_tokens", "min_length", "no_repeat_ngram_size", "top_k"):
+        for name in ("min_new_tokens", "min_length", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "top_k"):
             self._number(name, 0, "it must be at least 0")
         if self.min_new_tokens and self.max_new_tokens and self.min_new_tokens > self.max_new_tokens:
             raise InputError(
@@ -109,6 +127,12 @@ class GenerationOptions:
             raise InputError(f"top_p is {self.top_p}; it must be above 0 and at most 1 (1: no limit)")
         if self.min_p is not None and not 0 <= self.min_p <= 1:
             raise InputError(f"min_p is {self.min_p}; it must be at least 0 and at most 1 (0.05 is usual)")
+        if not 0 < self.typical_p <= 1:
+            raise InputError(f"typical_p is {self.typical_p}; it must be above 0 and at most 1 (1: no limit)")
+        if not 0 <= self.epsilon_cutoff < 1:
+            raise InputError(
+                f"epsilon_cutoff is {self.epsilon_cutoff}; it must be at least 0 and below 1 (0: no limit)"
+            )
         if not 0 < self.repetition_penalty < math.inf:
             raise InputError(
                 f"repetition_penalty is {self.repetition_penalty}; it must be above 0 (1: none, 1.2 is usual)"
@@ -131,6 +155,32 @@ class GenerationOptions:
         if self.stop_strings is not None and not all(isinstance(s, str) and s for s in self.stops):
             raise InputError(f"stop_strings is {self.stop_strings!r}; give a text, or several, none of them empty")
 
+    def check_tokens(self, vocab_size: int | None) -> None:
+        """Raise InputError for rules about tokens that are none, or that a model of this vocabulary does not have."""
+        for name in ("suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id"):
+            value = getattr(self, name)
+            if value is not None:
+                _check_list(name, [value] if hasattr(value, "__index__") else value, vocab_size)
+        if self.bad_words_ids is not None:
+            if not isinstance(self.bad_words_ids, list | tuple) or not self.bad_words_ids:
+                raise InputError(
+                    f"bad_words_ids is {self.bad_words_ids!r}; give lists of tokens, such as [[5, 3], [8]]"
+                )
+            for word in self.bad_words_ids:
+                _check_list("bad_words_ids", word, vocab_size)
+                if len(word) == 0:
+                    raise InputError("bad_words_ids has an empty list, which forbids nothing; take it out")
+        decay = self.exponential_decay_length_penalty
+        if decay is not None:
+            if not isinstance(decay, list | tuple) or len(decay) != 2 or not hasattr(decay[0], "__index__"):
+                raise InputError(
+                    f"exponential_decay_length_penalty is {decay!r}; give how many tokens are free, and a factor: (20, 1.1)"
+                )
+            if not self.eos:
+                raise InputError(
+                    "exponential_decay_length_penalty needs eos_token_id, the token that ends a text; give it"
+                )
+
     def _number(self, name: str, least: int, message: str) -> None:
         value = getattr(self, name)
         if value is None:
@@ -147,6 +197,19 @@ class GenerationOptions:
         return [int(given)] if hasattr(given, "__index__") else [int(token) for token in given]
 
     @property
+    def forced_ends(self) -> list[int]:
+        given = self.forced_eos_token_id
+        if given is None:
+            return []
+        return [int(given)] if hasattr(given, "__index__") else [int(token) for token in given]
+
+    @property
+    def bad_words(self) -> list[list[int]]:
+        """bad_words_ids but for those that are a token which ends a text."""
+        words = [[int(token) for token in word] for word in self.bad_words_ids or ()]
+        return [word for word in words if len(word) > 1 or word[0] not in self.eos]
+
+    @property
     def padding(self) -> int | None:
         """What fills rows that ended early."""
         if self.pad_token_id is not None:
@@ -155,6 +218,7 @@ class GenerationOptions:
 
     @property
     def stops(self) -> list[str]:
+        """stop_strings as a list."""
         if self.stop_strings is None:
             return []
         return [self.stop_strings] if isinstance(self.stop_strings, str) else list(self.stop_strings)
@@ -177,3 +241,13 @@ class GenerationOptions:
         if self.min_new_tokens is not None:
             return prompt_length + self.min_new_tokens
         return self.min_length
+
+
+def _check_list(name: str, tokens: Any, vocab_size: int | None) -> None:
+    """Raise InputError unless `tokens` are whole numbers that the vocabulary has."""
+    if not hasattr(tokens, "__len__") or not all(hasattr(t, "__index__") and not isinstance(t, bool) for t in tokens):
+        raise InputError(f"{name} is {tokens!r}; give tokens, whole numbers from 0")
+    for token in tokens:
+        if token < 0 or (vocab_size is not None and token >= vocab_size):
+            limit = "" if vocab_size is None else f"; the model has tokens 0 to {vocab_size - 1}"
+            raise InputError(f"{name} holds token {token}, which does not exist{limit}")

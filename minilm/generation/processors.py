@@ -81,6 +81,45 @@ def keep_min_p(logits: Array, p: float) -> Array:
     return np.where(kept, logits, logits.dtype.type(-np.inf))
 
 
+def keep_typical(logits: Array, p: float, at_least: int = 1) -> Array:
+    r"""Keep the tokens whose surprise is close to the expected one, −∞ for the others.    [eq:typical] [Meister et al. 2023 §3]
+
+        d_i = |−ln P_i − H|,  H = −Σ_j P_j ln P_j
+
+    Taken by growing d_i until Σ P_i ≥ p: what is far more probable than typical goes as well as what is far less so.
+    at_least: so many always stay. Raises InputError unless 0 < p ≤ 1.
+    """
+    if not 0 < p <= 1:
+        raise InputError(f"typical_p is {p}; it must be above 0 and at most 1 (1 keeps all tokens)")
+    if p == 1:
+        return logits
+    probabilities = softmax_array(logits.astype(np.float64))
+    possible = probabilities > 0
+    surprise = -np.log(np.where(possible, probabilities, 1))
+    H = (probabilities * surprise).sum(axis=-1, keepdims=True)
+    distance = np.where(possible, np.abs(surprise - H), np.inf)
+    order = np.argsort(distance, axis=-1, kind="stable")
+    sums = np.cumsum(np.take_along_axis(probabilities, order, axis=-1), axis=-1)
+    last = np.minimum((sums < p).sum(axis=-1, keepdims=True), logits.shape[-1] - 1)
+    farthest = np.take_along_axis(distance, np.take_along_axis(order, last, axis=-1), axis=-1)
+    kept = distance <= farthest
+    np.put_along_axis(kept, order[..., :at_least], True, axis=-1)
+    return np.where(kept, logits, logits.dtype.type(-np.inf))
+
+
+def keep_epsilon(logits: Array, epsilon: float, at_least: int = 1) -> Array:
+    r"""Keep the tokens with P_i ≥ ε, −∞ for the others.    [eq:epsilon] [Hewitt, Manning & Liang 2022 §3]
+
+    The most probable one always stays, or so many as at_least says. Raises InputError unless 0 ≤ ε < 1.
+    """
+    if not 0 <= epsilon < 1:
+        raise InputError(f"epsilon_cutoff is {epsilon}; it must be at least 0 and below 1 (3e-4 is usual)")
+    probabilities = softmax_array(logits.astype(np.float64))
+    k = min(at_least, logits.shape[-1])
+    kept = (probabilities >= epsilon) | (logits >= np.partition(logits, -k, axis=-1)[..., -k, None])
+    return np.where(kept, logits, logits.dtype.type(-np.inf))
+
+
 def forbid_repeated_ngrams(logits: Array, seen: Array, n: int) -> Array:
     """−∞ for each token that would end n tokens which stand in the text already.    [Paulus, Xiong & Socher 2017 §2.5]
 

@@ -37,9 +37,11 @@ class Stopping:
         return self.by_token(texts[:, -1]) | self.by_string(texts)
 
     def by_token(self, tokens: np.ndarray) -> np.ndarray:
+        """Which of the tokens (B,) end their text."""
         return np.isin(tokens, self.eos)
 
     def by_string(self, texts: np.ndarray) -> np.ndarray:
+        """Which of the texts (B, T) have a stop string that their last token makes complete."""
         if not self.stops:
             return np.zeros(len(texts), bool)
         return np.array([self._ends(text[-self.reach :].tolist()) for text in texts], bool)

@@ -151,7 +151,7 @@ class AutoTokenizer:
 
         options: arguments that differ from tokenizer_config.json, such as padding_side="left".
         """
-        from minilm.text.pretrained import PretrainedTokenizer  # the tokenizers are many files; a model needs none
+        from minilm.text import PretrainedTokenizer  # the tokenizers are many files; a model needs none
 
         folder = find_folder(name_or_folder, TOKENIZER_FILES, revision, local_files_only)
         return PretrainedTokenizer.from_folder(folder, **options)

@@ -61,6 +61,7 @@ class Rule:
 
     @property
     def files(self) -> tuple[str, ...]:
+        """The names in the file, as a tuple."""
         return self.file if isinstance(self.file, tuple) else (self.file,)
 
     def file_names(self, own_name: str) -> tuple[str, ...] | None:
@@ -244,4 +245,5 @@ def pattern(text: str) -> re.Pattern[str]:
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name fits one of the patterns, such as "pooler.*"."""
     return any(fnmatchcase(name, each) for each in patterns)

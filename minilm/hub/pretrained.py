@@ -38,7 +38,7 @@ logger = logging.getLogger("minilm")
 class Pretrained(Module):
     """from_pretrained and save_pretrained for a model; see the head of this file."""
 
-    config_class: ClassVar[type]
+    config_class: ClassVar[Any]  # a dataclass with model_type
     is_base: ClassVar[bool] = False
     generation_config: MappingType[str, Any] = MappingProxyType(
         {}
@@ -77,7 +77,7 @@ class Pretrained(Module):
         """
         folder = find_folder(name_or_folder, MODEL_FILES, revision, local_files_only)
         values = read_config(folder)
-        expected = cls.config_class.model_type  # type: ignore[attr-defined]
+        expected = cls.config_class.model_type
         if values["model_type"] != expected:
             raise InputError(
                 f"{folder} holds a {values['model_type']} model, and {cls.__name__} opens {expected}; "
@@ -90,12 +90,13 @@ class Pretrained(Module):
             raise InputError(f"config and {', '.join(overrides)} were both given; change the config instead")
         check_sizes(config, weights)
         late = LateGenerator(generator)
-        model = cls(config, late)  # type: ignore[call-arg]
+        build: Any = cls  # its __init__ is that of the model beside this mixin
+        model = build(config, late)
         plan = plan_for(model, weights, ignore_mismatched_sizes)
         late.draws = True
         if plan.new:  # and only then initial weights are needed
             del model
-            model = cls(config, late)  # type: ignore[call-arg]
+            model = build(config, late)
         if chosen_dtype(dtype, weights) == np.float64:
             model.double()
         load_weights(model, plan, weights)

@@ -136,10 +136,12 @@ def file_dtype(array: np.ndarray, dtype: str | None) -> str:
 
 
 def item_size(array: np.ndarray, dtype: str | None) -> int:
+    """Bytes of one number of an array, once it is in the file."""
     return np.dtype(DTYPES[file_dtype(array, dtype)]).itemsize
 
 
 def byte_size(array: np.ndarray, dtype: str | None) -> int:
+    """Bytes of an array, once it is in the file."""
     return array.size * item_size(array, dtype)
 
 

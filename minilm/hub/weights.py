@@ -75,6 +75,7 @@ class Weights:
         self.dtypes = {name: entry.dtype for name, entry in entries.items()}
 
     def read(self, name: str) -> np.ndarray:
+        """One tensor, as Entry.read gives it."""
         return self.entries[name].read(name)
 
 
@@ -217,6 +218,7 @@ def read_entry(path: Path, name: str, value: Any, base: int) -> Entry:
 
 
 def natural_numbers(value: Any) -> TypeGuard[list[int]]:
+    """Whether a value from JSON is a list of integers from 0 on."""
     return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
 
 

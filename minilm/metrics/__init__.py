@@ -23,12 +23,12 @@ from minilm.metrics.classification import (
     confusion_matrix,
     precision_recall_f1,
 )
-from minilm.metrics.coverage import Coverage, vocabulary_coverage
 from minilm.metrics.entities import Entity, EntityReport, entity_counts, entity_f1, find_entities
 from minilm.metrics.evaluation import EvaluationResult, evaluate_loss, evaluation_mode
 from minilm.metrics.perplexity import bits_per_byte, bits_per_character, perplexity
 from minilm.metrics.rouge import rouge, rouge_scores
 from minilm.metrics.scores import Scores, average_scores, f_score, scores_of
+from minilm.text.words.coverage import Coverage, vocabulary_coverage
 
 __all__ = [
     "BLEU",

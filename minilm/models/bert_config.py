@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from minilm.errors import InputError
+from minilm.models.config import ModelConfig
 from minilm.nn.attention import check_heads
 
 ACTIVATION_NAMES = {  # what config.json calls them → what nn.FeedForward calls them
@@ -16,7 +17,7 @@ PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "r
 
 
 @dataclass
-class BertConfig:
+class BertConfig(ModelConfig):
     """The shape of a BERT. The defaults are those of bert-base-uncased.
 
     Args:
@@ -122,19 +123,6 @@ class BertConfig:
     def activation(self) -> str:
         """hidden_act by minilm's name."""
         return ACTIVATION_NAMES[self.hidden_act]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> BertConfig:
-        """Raises InputError for a name that BertConfig does not have."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise InputError(
-                f"unknown BERT option(s) {', '.join(sorted(unknown))}; this minilm may be older than the file"
-            )
-        return cls(**values)
 
     @classmethod
     def tiny(cls, **changes: Any) -> BertConfig:

@@ -47,6 +47,41 @@ class BertHead(Module):
         return f"{self.num_parameters():,} parameters"
 
 
+class LabelledHead(BertHead):
+    """A BERT with one kind of scores and one kind of labels. A subclass writes score(), and loss() if it is another one."""
+
+    output_class: type[LMOutput] | type[ClassifierOutput] = ClassifierOutput
+
+    def score(self, base: BaseModelOutputWithPooling) -> Tensor:
+        """The logits of what the encoder made of the texts."""
+        raise TypeError(f"{type(self).__name__} has no score(); write one that gives logits")
+
+    def loss(self, logits: Tensor, labels: Any) -> Tensor:
+        """Cross-entropy over the labels that are not −100."""
+        return class_loss(logits, labels)
+
+    def forward(
+        self,
+        input_ids: Any,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        labels: Any = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> LMOutput | ClassifierOutput:
+        """Called as BertModel is. What `labels` are, and the shape of the logits, each class says itself.
+
+        Raises InputError as BertModel does, and for labels of another shape or outside the classes.
+        """
+        base = self.bert(
+            input_ids, attention_mask, token_type_ids, position_ids, output_hidden_states, output_attentions
+        )
+        logits = self.score(base)
+        loss = None if labels is None else self.loss(logits, labels)
+        return self.output_class(loss=loss, logits=logits, **collected(base))
+
+
 class MaskedLMScores(Module):
     r"""logits = E LayerNorm(f(W h + b)) + b_v: a score for every word of the vocabulary at every position.
 
@@ -70,56 +105,34 @@ class MaskedLMScores(Module):
         return F.linear(self.norm(h), self.weight, self.bias)
 
 
-class BertForMaskedLM(BertHead):
-    """Predict the words that are hidden behind [MASK].    [F16; 002 §3.1, 004 §3.3]"""
+class BertForMaskedLM(LabelledHead):
+    """Predict the words that are hidden behind [MASK].    [F16; 002 §3.1, 004 §3.3]
+
+    labels: (B, T), the hidden words' ids, −100 where nothing is to be predicted.  Returns logits (B, T, vocab).
+    """
+
+    output_class = LMOutput
 
     def __init__(self, config: BertConfig, generator: Generator | None = None):
         super().__init__(config, generator, pooler=False)
         self.predictions = MaskedLMScores(config, self.bert.token_embedding.weight, self.generator)
 
-    def forward(
-        self,
-        input_ids: Any,
-        attention_mask: Any = None,
-        token_type_ids: Any = None,
-        position_ids: Any = None,
-        labels: Any = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> LMOutput:
-        """labels: (B, T), the hidden words' ids, −100 where nothing is to be predicted.  Returns logits (B, T, vocab)."""
-        base = self.bert(
-            input_ids, attention_mask, token_type_ids, position_ids, output_hidden_states, output_attentions
-        )
-        logits = self.predictions(base.last_hidden_state)
-        loss = None if labels is None else class_loss(logits, labels)
-        return LMOutput(loss=loss, logits=logits, **collected(base))
+    def score(self, base: BaseModelOutputWithPooling) -> Tensor:
+        return self.predictions(base.last_hidden_state)
 
 
-class BertForNextSentencePrediction(BertHead):
-    """Is sentence B the one that follows sentence A? Class 0: yes, class 1: no.    [F16; 002 §3.1, 004 §3.3]"""
+class BertForNextSentencePrediction(LabelledHead):
+    """Is sentence B the one that follows sentence A? Class 0: yes, class 1: no.    [F16; 002 §3.1, 004 §3.3]
+
+    labels: (B,), 0 where B follows A, 1 where it does not.  Returns logits (B, 2).
+    """
 
     def __init__(self, config: BertConfig, generator: Generator | None = None):
         super().__init__(config, generator)
         self.next_sentence = self._classifier(2)
 
-    def forward(
-        self,
-        input_ids: Any,
-        attention_mask: Any = None,
-        token_type_ids: Any = None,
-        position_ids: Any = None,
-        labels: Any = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> ClassifierOutput:
-        """labels: (B,), 0 where B follows A, 1 where it does not.  Returns logits (B, 2)."""
-        base = self.bert(
-            input_ids, attention_mask, token_type_ids, position_ids, output_hidden_states, output_attentions
-        )
-        logits = self.next_sentence(base.pooler_output)
-        loss = None if labels is None else class_loss(logits, labels)
-        return ClassifierOutput(loss=loss, logits=logits, **collected(base))
+    def score(self, base: BaseModelOutputWithPooling) -> Tensor:
+        return self.next_sentence(base.pooler_output)
 
 
 class BertForPreTraining(BertHead):
@@ -159,63 +172,41 @@ class BertForPreTraining(BertHead):
         )  # fmt: skip
 
 
-class BertForSequenceClassification(BertHead):
-    """A class, several classes, or a number for a whole text: logits = W dropout(pooled) + b.    [000 §5, 002 §5.2, 004 §4]"""
+class BertForSequenceClassification(LabelledHead):
+    """A class, several classes, or a number for a whole text: logits = W dropout(pooled) + b.    [000 §5, 002 §5.2, 004 §4]
+
+    Returns logits (B, num_labels). config.problem_type says what `labels` are; the first labels set it where it is None:
+
+    regression: numbers (B,) or (B, num_labels), where num_labels is 1; loss mean (x − y)².
+    single_label_classification: classes (B,), where the labels are integers; cross-entropy.
+    multi_label_classification: 0 or 1 for each class, (B, num_labels); binary cross-entropy.
+    """
 
     def __init__(self, config: BertConfig, generator: Generator | None = None):
         super().__init__(config, generator)
         self.dropout = self._classifier_dropout()
         self.classifier = self._classifier(config.num_classes)
 
-    def forward(
-        self,
-        input_ids: Any,
-        attention_mask: Any = None,
-        token_type_ids: Any = None,
-        position_ids: Any = None,
-        labels: Any = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> ClassifierOutput:
-        """Returns logits (B, num_labels). config.problem_type says what `labels` are; the first labels set it where it is None:
+    def score(self, base: BaseModelOutputWithPooling) -> Tensor:
+        return self.classifier(self.dropout(base.pooler_output))
 
-        regression: numbers (B,) or (B, num_labels), where num_labels is 1; loss mean (x − y)².
-        single_label_classification: classes (B,), where the labels are integers; cross-entropy.
-        multi_label_classification: 0 or 1 for each class, (B, num_labels); binary cross-entropy.
-        """
-        base = self.bert(
-            input_ids, attention_mask, token_type_ids, position_ids, output_hidden_states, output_attentions
-        )
-        logits = self.classifier(self.dropout(base.pooler_output))
-        loss = None if labels is None else sequence_loss(logits, labels, self.config)
-        return ClassifierOutput(loss=loss, logits=logits, **collected(base))
+    def loss(self, logits: Tensor, labels: Any) -> Tensor:
+        return sequence_loss(logits, labels, self.config)
 
 
-class BertForTokenClassification(BertHead):
-    """A class for every token: names, parts of speech, slots.    [000 §3.3, 004 §3.4]"""
+class BertForTokenClassification(LabelledHead):
+    """A class for every token: names, parts of speech, slots.    [000 §3.3, 004 §3.4]
+
+    labels: (B, T) classes, −100 where a token does not count.  Returns logits (B, T, num_labels).
+    """
 
     def __init__(self, config: BertConfig, generator: Generator | None = None):
         super().__init__(config, generator, pooler=False)
         self.dropout = self._classifier_dropout()
         self.classifier = self._classifier(config.num_classes)
 
-    def forward(
-        self,
-        input_ids: Any,
-        attention_mask: Any = None,
-        token_type_ids: Any = None,
-        position_ids: Any = None,
-        labels: Any = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> ClassifierOutput:
-        """labels: (B, T) classes, −100 where a token does not count.  Returns logits (B, T, num_labels)."""
-        base = self.bert(
-            input_ids, attention_mask, token_type_ids, position_ids, output_hidden_states, output_attentions
-        )
-        logits = self.classifier(self.dropout(base.last_hidden_state))
-        loss = None if labels is None else class_loss(logits, labels)
-        return ClassifierOutput(loss=loss, logits=logits, **collected(base))
+    def score(self, base: BaseModelOutputWithPooling) -> Tensor:
+        return self.classifier(self.dropout(base.last_hidden_state))
 
 
 class BertForQuestionAnswering(BertHead):

@@ -14,6 +14,7 @@ class GrowingCache(KVCache):
     """A KVCache that takes more room when its room is full, twice as much each time."""
 
     def append(self, keys: Array, values: Array) -> tuple[Array, Array]:
+        """As in KVCache, but there is always room."""
         needed = self.length + keys.shape[2]
         if needed > self.max_length:
             B, H, _, D = self.keys.shape

@@ -66,6 +66,7 @@ class CausalLM(Module):
 
     @property
     def body(self) -> GPTModel:
+        """The model without the head."""
         return getattr(self, self.body_name)
 
     def forward(
@@ -100,6 +101,7 @@ class CausalLM(Module):
         return LMOutput(loss, logits, base.past_key_values, base.hidden_states, base.attentions)
 
     def new_cache(self, batch_size: int = 1, max_length: int | None = None) -> list[KVCache]:
+        """An empty cache, as the body makes it."""
         return self.body.new_cache(batch_size, max_length)
 
     def extra_repr(self) -> str:

@@ -201,6 +201,7 @@ class LlamaConfig:
 
     @property
     def dim_per_head(self) -> int:
+        """head_dim, once it is known."""
         return self.head_dim or self.hidden_size // self.num_attention_heads
 
     def rotary_frequencies(self) -> np.ndarray:

@@ -198,7 +198,7 @@ class GPT(GPTModel):
         self.head = None if c.tie_embeddings else Linear(c.hidden_size, c.vocab_size, bias=False, generator=generator)
         initialize(self, c.num_layers, generator)
 
-    def forward(  # type: ignore[override]
+    def forward(  # type: ignore[override]  # labels come second, and last_only is its own
         self,
         input_ids: Any,
         labels: Any = None,

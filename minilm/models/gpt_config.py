@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from minilm.errors import InputError
+from minilm.models.config import ModelConfig
 from minilm.nn.attention import check_heads
 from minilm.nn.layers import ACTIVATIONS
 
 
 @dataclass
-class GPTConfig:
+class GPTConfig(ModelConfig):
     """The shape of a GPT.
 
     Args:
@@ -75,20 +76,8 @@ class GPTConfig:
 
     @property
     def head_dim(self) -> int:
+        """Numbers per head, d_k."""
         return self.hidden_size // self.num_heads
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> GPTConfig:
-        """Raises InputError for a name that GPTConfig does not have."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise InputError(
-                f"unknown model option(s) {', '.join(sorted(unknown))}; this minilm may be older than the file"
-            )
-        return cls(**values)
 
     @classmethod
     def nanogpt_char(cls, **changes: Any) -> GPTConfig:

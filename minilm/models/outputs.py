@@ -19,15 +19,19 @@ class ModelOutput:
     """Base of all outputs: a field that was not asked for is None, and is left out of numbers and keys."""
 
     def keys(self) -> list[str]:
+        """The names of the fields that are there."""
         return [f.name for f in fields(self) if getattr(self, f.name) is not None]
 
     def values(self) -> list[Any]:
+        """The fields that are there."""
         return [getattr(self, name) for name in self.keys()]
 
     def items(self) -> list[tuple[str, Any]]:
+        """(name, field) of those that are there."""
         return [(name, getattr(self, name)) for name in self.keys()]
 
     def to_tuple(self) -> tuple[Any, ...]:
+        """The fields that are there, as transformers' tuples."""
         return tuple(self.values())
 
     def __getitem__(self, key: int | slice | str) -> Any:

@@ -15,15 +15,73 @@ from minilm import functional as F
 from minilm.errors import InputError
 from minilm.models.cache import DecoderCache
 from minilm.models.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
-from minilm.nn import Module
+from minilm.nn import Module, ModuleList
+from minilm.nn.transformer import run_blocks
 from minilm.tensor import Tensor, as_array
+
+
+class Stack(Module):
+    """An encoder or a decoder: embeddings, blocks, an end.
+
+        x_0 = embed(ids),   x_i = block_i(x_(i−1)),   last_hidden_state = finish(x_n)
+
+    A subclass sets is_decoder and blocks, and writes embed(), and finish() and bias() where it needs them.
+    """
+
+    is_decoder: bool
+    blocks: ModuleList
+
+    def embed(self, input_ids: Any, start: int) -> Tensor:
+        """(B, T) → (B, T, hidden); the first token stands at position `start`."""
+        raise TypeError(f"{type(self).__name__} has no embed(); write one that gives (B, T, hidden)")
+
+    def bias(self, length: int, start: int) -> Tensor | None:
+        """What is added to the scores of all blocks, (1, H, length, start + length); None for nothing."""
+        return None
+
+    def finish(self, x: Tensor) -> Tensor:
+        """What becomes of the last block's output."""
+        return x
+
+    def forward(
+        self,
+        input_ids: Any,
+        attention_mask: Any = None,
+        encoder_hidden_states: Any = None,
+        encoder_attention_mask: Any = None,
+        past_key_values: DecoderCache | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> BaseModelOutput:
+        """input_ids: (B, T), the tokens behind those in the cache, if there is one.  Returns last_hidden_state (B, T, hidden).
+
+        hidden_states: the embedding, what each block but the last gives, and last_hidden_state.
+        """
+        cache = past_key_values
+        start = 0 if cache is None else cache.length
+        x = self.embed(input_ids, start)
+        options: dict[str, Any] = {"causal": self.is_decoder, "attention_mask": attention_mask}
+        if self.is_decoder:
+            options |= {"context": encoder_hidden_states, "context_mask": encoder_attention_mask}
+        made = run_blocks(
+            self.blocks, x, None if cache is None else cache.layers(), output_hidden_states, output_attentions,
+            bias=self.bias(x.shape[1], start), **options,
+        )  # fmt: skip
+        y = self.finish(made.x)
+        return BaseModelOutput(
+            last_hidden_state=y,
+            past_key_values=cache,
+            hidden_states=None if made.hidden_states is None else (*made.hidden_states, y),
+            attentions=made.attentions,
+            cross_attentions=made.cross_attentions,
+        )
 
 
 class Seq2SeqModel(Module):
     """Encoder and decoder without a head.
 
-    A subclass sets self.config, self.encoder and self.decoder; both are called as forward() below calls them, and give a
-    BaseModelOutput. self.decoder.blocks have `attention` layers, after which the cache is cut.
+    A subclass sets self.config, self.encoder and self.decoder, two Stacks. self.decoder.blocks have `attention` layers,
+    after which the cache is cut.
     """
 
     config: Any

@@ -107,6 +107,7 @@ def summary(model: GPT, batch_size: int = 12) -> str:
 
 
 def own_parameter_names(module: Module) -> list[str]:
+    """The parameters of the module itself, not of its parts."""
     return [name for name, _ in module.named_parameters() if "." not in name]
 
 

@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 
 from minilm import functional as F
-from minilm.models.cache import DecoderCache
-from minilm.models.outputs import BaseModelOutput
-from minilm.models.seq2seq import Seq2SeqLM, Seq2SeqModel
+from minilm.models.seq2seq import Seq2SeqLM, Seq2SeqModel, Stack
 from minilm.models.t5_config import T5Config
 from minilm.models.t5_positions import RelativePositionBias
 from minilm.nn import Dropout, Embedding, Linear, Module, ModuleList, RMSNorm, TransformerBlock
 from minilm.nn.layers import end_of_branch, normal
-from minilm.nn.transformer import run_blocks
 from minilm.tensor import Tensor
 
 __all__ = ["T5Config", "T5ForConditionalGeneration", "T5Model"]
@@ -55,10 +52,10 @@ class T5Block(TransformerBlock):
             c.d_model, c.num_heads, intermediate_size=1, norm="rms_norm", eps=c.layer_norm_epsilon, bias=False,
             dropout=c.dropout_rate, generator=generator, cross=is_decoder, head_dim=c.d_kv, scale=1.0,
         )  # fmt: skip
-        self.feed_forward = T5FeedForward(c, generator)  # type: ignore[assignment]
+        self.feed_forward = T5FeedForward(c, generator)  # type: ignore[assignment]  # called as the one it replaces
 
 
-class T5Stack(Module):
+class T5Stack(Stack):
     """The encoder, or the decoder: embedding, blocks that share one table of relative positions, and a last norm."""
 
     def __init__(self, config: T5Config, embedding: Embedding, is_decoder: bool, generator: np.random.Generator):
@@ -74,38 +71,14 @@ class T5Stack(Module):
         self.final_norm = RMSNorm(c.d_model, c.layer_norm_epsilon)
         self.dropout = Dropout(c.dropout_rate, generator)
 
-    def forward(
-        self,
-        input_ids: Any,
-        attention_mask: Any = None,
-        encoder_hidden_states: Any = None,
-        encoder_attention_mask: Any = None,
-        past_key_values: DecoderCache | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> BaseModelOutput:
-        """input_ids: (B, T), the tokens behind those in the cache, if there is one.  Returns last_hidden_state (B, T, d_model).
+    def embed(self, input_ids: Any, start: int) -> Tensor:
+        return self.dropout(self.embed_tokens(input_ids))  # (B, T, d_model)
 
-        hidden_states: the embedding, what each block but the last gives, and last_hidden_state.
-        """
-        cache = past_key_values
-        start = 0 if cache is None else cache.length
-        x = self.dropout(self.embed_tokens(input_ids))  # (B, T, d_model)
-        options: dict[str, Any] = {"causal": self.is_decoder, "attention_mask": attention_mask}
-        if self.is_decoder:
-            options |= {"context": encoder_hidden_states, "context_mask": encoder_attention_mask}
-        made = run_blocks(
-            self.blocks, x, None if cache is None else cache.layers(), output_hidden_states, output_attentions,
-            bias=self.position_bias(x.shape[1], start + x.shape[1], start), **options,
-        )  # fmt: skip
-        y = self.dropout(self.final_norm(made.x))
-        return BaseModelOutput(
-            last_hidden_state=y,
-            past_key_values=cache,
-            hidden_states=None if made.hidden_states is None else (*made.hidden_states, y),
-            attentions=made.attentions,
-            cross_attentions=made.cross_attentions,
-        )
+    def bias(self, length: int, start: int) -> Tensor:
+        return self.position_bias(length, start + length, start)
+
+    def finish(self, x: Tensor) -> Tensor:
+        return self.dropout(self.final_norm(x))
 
 
 class T5Model(Seq2SeqModel):
@@ -132,6 +105,7 @@ class T5ForConditionalGeneration(Seq2SeqLM):
         build(self, config, generator or np.random.default_rng(), with_head=True)
 
     def score(self, h: Tensor) -> Tensor:
+        """(B, T, d_model) → logits (B, T, vocabulary), tied or not as above."""
         if self.config.scale_decoder_outputs:
             h = h * self.config.d_model**-0.5
         return F.linear(h, self.shared.weight) if self.lm_head is None else self.lm_head(h)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from minilm.errors import InputError
+from minilm.models.config import ModelConfig
 
 # what feed_forward_proj says → the activation of nn.layers. "gated-gelu" has always meant the tanh form.
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "silu": "silu"}
@@ -13,7 +13,7 @@ GATED_GELU = "gated-gelu"
 
 
 @dataclass
-class T5Config:
+class T5Config(ModelConfig):
     """The shape of a T5.
 
     Args:
@@ -120,16 +120,3 @@ class T5Config:
     @property
     def num_hidden_layers(self) -> int:
         return self.num_layers
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> T5Config:
-        """Raises InputError for a name that T5Config does not have."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise InputError(
-                f"unknown T5 option(s) {', '.join(sorted(unknown))}; this minilm may be older than the file"
-            )
-        return cls(**values)

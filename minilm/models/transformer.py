@@ -12,25 +12,23 @@ from the encoder's output.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from minilm import functional as F
 from minilm.errors import InputError
-from minilm.models.cache import DecoderCache
-from minilm.models.outputs import BaseModelOutput
-from minilm.models.seq2seq import Seq2SeqLM
-from minilm.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, SinusoidalPositions, TransformerBlock
+from minilm.models.config import ModelConfig
+from minilm.models.seq2seq import Seq2SeqLM, Stack
+from minilm.nn import Dropout, Embedding, LayerNorm, Linear, ModuleList, SinusoidalPositions, TransformerBlock
 from minilm.nn.attention import check_heads
 from minilm.nn.layers import ACTIVATIONS, normal, uniform
-from minilm.nn.transformer import run_blocks
 from minilm.tensor import Tensor
 
 
 @dataclass
-class TransformerConfig:
+class TransformerConfig(ModelConfig):
     """The shape of an encoder-decoder Transformer; the defaults are the paper's base model.
 
     Args:
@@ -103,19 +101,8 @@ class TransformerConfig:
         except ValueError as error:
             raise InputError(str(error)) from error
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TransformerConfig:
-        """Raises InputError for a name that TransformerConfig does not have."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise InputError(f"unknown option(s) {', '.join(sorted(unknown))}; this minilm may be older than the file")
-        return cls(**values)
-
-
-class TransformerStack(Module):
+class TransformerStack(Stack):
     """The encoder, or the decoder: √hidden · embedding + sinusoidal positions, dropout, blocks; pre-norm ends with a norm."""
 
     def __init__(
@@ -135,40 +122,13 @@ class TransformerStack(Module):
         )  # fmt: skip
         self.final_norm = LayerNorm(c.hidden_size, c.norm_eps) if c.norm_first else None
 
-    def forward(
-        self,
-        input_ids: Any,
-        attention_mask: Any = None,
-        encoder_hidden_states: Any = None,
-        encoder_attention_mask: Any = None,
-        past_key_values: DecoderCache | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> BaseModelOutput:
-        """input_ids: (B, T), the tokens behind those in the cache, if any.  Returns last_hidden_state (B, T, hidden)."""
-        cache = past_key_values
+    def embed(self, input_ids: Any, start: int) -> Tensor:
         x = self.embedding(input_ids)  # (B, T, hidden)
         x = x * math.sqrt(x.shape[-1])  # [Vaswani et al. 2017 §3.4]: as large as the positions
-        x = self.dropout(self.positions(x, 0 if cache is None else cache.length))
-        options: dict[str, Any] = {"causal": self.is_decoder, "attention_mask": attention_mask}
-        if self.is_decoder:
-            options |= {"context": encoder_hidden_states, "context_mask": encoder_attention_mask}
-        made = run_blocks(
-            self.blocks,
-            x,
-            None if cache is None else cache.layers(),
-            output_hidden_states,
-            output_attentions,
-            **options,
-        )
-        y = made.x if self.final_norm is None else self.final_norm(made.x)
-        return BaseModelOutput(
-            last_hidden_state=y,
-            past_key_values=cache,
-            hidden_states=None if made.hidden_states is None else (*made.hidden_states, y),
-            attentions=made.attentions,
-            cross_attentions=made.cross_attentions,
-        )
+        return self.dropout(self.positions(x, start))
+
+    def finish(self, x: Tensor) -> Tensor:
+        return x if self.final_norm is None else self.final_norm(x)
 
 
 class Transformer(Seq2SeqLM):

@@ -151,28 +151,6 @@ class Module:
         return head + "\n" + "\n".join(lines) + "\n)" if lines else head + ")"
 
 
-class Sequential(Module):
-    """y = f_n(… f_2(f_1(x)))."""
-
-    def __init__(self, *layers: Module):
-        for i, layer in enumerate(layers):
-            setattr(self, str(i), layer)
-
-    def forward(self, x: Any) -> Any:
-        for layer in self:
-            x = layer(x)
-        return x
-
-    def __iter__(self) -> Iterator[Any]:
-        return (child for _, child in self.named_children())
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __getitem__(self, i: int) -> Any:
-        return list(self)[i]
-
-
 class ModuleList(Module):
     """A list of modules whose parameters are found."""
 
@@ -191,6 +169,18 @@ class ModuleList(Module):
 
     def __getitem__(self, i: int) -> Any:
         return list(self)[i]
+
+
+class Sequential(ModuleList):
+    """y = f_n(… f_2(f_1(x)))."""
+
+    def __init__(self, *layers: Module):
+        super().__init__(layers)
+
+    def forward(self, x: Any) -> Any:
+        for layer in self:
+            x = layer(x)
+        return x
 
 
 def _array(value: Any) -> Any:

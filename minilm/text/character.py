@@ -9,8 +9,8 @@ import numpy as np
 
 from minilm.errors import InputError
 from minilm.text import storage
-from minilm.text.cleaning import refuse_surrogates
 from minilm.text.tokenizer import Tokenizer, as_chunks
+from minilm.text.unicode.cleaning import refuse_surrogates
 
 SHOWN = 5  # so many unknown characters are named in an error
 

@@ -15,7 +15,7 @@ import numpy as np
 from minilm.errors import InputError
 from minilm.optional import require
 from minilm.text import storage
-from minilm.text.cleaning import refuse_surrogates
+from minilm.text.unicode.cleaning import refuse_surrogates
 
 T = TypeVar("T", bound="Tokenizer")
 
@@ -143,22 +143,30 @@ class StreamDecoder:
 def train_tokenizer(spec: str, texts: Iterable[str], progress: bool = False) -> Tokenizer:
     """Make a tokenizer for `texts`.
 
-    spec: "char", or "bpe:VOCAB" with the number of tokens, e.g. "bpe:8000". texts: pieces of one text, or one string;
-    an iterator will do, for a text larger than memory. progress: show a bar.
+    spec: "char"; "bpe:VOCAB" with the number of tokens, e.g. "bpe:8000"; "wordpiece:VOCAB", "unigram:VOCAB" or "word:VOCAB",
+    which do not keep every space (running_text.py); "word" alone has 8,000 words. texts: pieces of one text, or one
+    string; an iterator will do, for a text larger than memory. progress: show a bar.
 
     Raises InputError for a spec that is none of these, and for text without a single character.
     """
-    from minilm.text.bpe import ByteLevelBPETokenizer  # they import this module
+    from minilm.text.bpe.tokenizer import ByteLevelBPETokenizer  # they import this module
     from minilm.text.character import CharacterTokenizer
 
     kind, _, number = spec.partition(":")
     if spec == "char":
         return CharacterTokenizer.train(texts, progress=progress)
-    if kind != "bpe":
-        raise InputError(f'tokenizer {spec!r} is unknown; available are "char" and "bpe:VOCAB", e.g. "bpe:8000"')
-    if not re.fullmatch("[0-9]{1,9}", number):
-        raise InputError(f'tokenizer {spec!r} needs its number of tokens after "bpe:", e.g. "bpe:8000"')
-    return ByteLevelBPETokenizer.train(texts, int(number), progress=progress)
+    if kind not in ("bpe", "wordpiece", "unigram", "word"):
+        raise InputError(
+            f'tokenizer {spec!r} is unknown; available are "char" and "bpe:VOCAB", "wordpiece:VOCAB", "unigram:VOCAB", '
+            '"word:VOCAB", e.g. "bpe:8000"'
+        )
+    if spec != "word" and not re.fullmatch("[0-9]{1,9}", number):
+        raise InputError(f'tokenizer {spec!r} needs its number of tokens after "{kind}:", e.g. "{kind}:8000"')
+    if kind == "bpe":
+        return ByteLevelBPETokenizer.train(texts, int(number), progress=progress)
+    from minilm.text.running_text import RunningTextTokenizer
+
+    return RunningTextTokenizer.train(kind, texts, int(number) if number else None, progress)
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
@@ -166,7 +174,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
     Raises InputError if the folder has no tokenizer, a damaged one, or one of a class that minilm does not have.
     """
-    from minilm.text.bpe import ByteLevelBPETokenizer  # they import this module
+    from minilm.text.bpe.tokenizer import ByteLevelBPETokenizer  # they import this module
     from minilm.text.character import CharacterTokenizer
 
     name = storage.read_config(folder).get("tokenizer_class")
@@ -176,11 +184,15 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         return CharacterTokenizer.load(folder)
     if name in ByteLevelBPETokenizer.CLASS_NAMES:
         return ByteLevelBPETokenizer.load(folder)
-    known = ", ".join([CharacterTokenizer.__name__, *ByteLevelBPETokenizer.CLASS_NAMES])
+    from minilm.text.running_text import CLASSES, RunningTextTokenizer
+
+    if name in CLASSES:
+        return RunningTextTokenizer.load(folder)
+    known = ", ".join([CharacterTokenizer.__name__, *ByteLevelBPETokenizer.CLASS_NAMES, *CLASSES])
     raise InputError(
         f"{Path(folder) / storage.CONFIG} names the tokenizer_class {name!r}, which this minilm does not have; "
-        f"it has {known}: update minilm, name one of these if the files are in its format, or open a tokenizer that "
-        "is not for plain text, such as BERT's, with PretrainedTokenizer.from_folder"
+        f"it has {known}: update minilm, name one of these if the files are in its format, or open "
+        "it with PretrainedTokenizer.from_folder, if it is not for running text"
     )
 
 

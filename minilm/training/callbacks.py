@@ -170,6 +170,7 @@ class StopOnSignal(Callback):
         self.restore()
 
     def restore(self) -> None:
+        """Give the signals back to those who had them."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         self.previous = {}

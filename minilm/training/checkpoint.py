@@ -48,6 +48,7 @@ class Checkpoint:
 
 
 def checkpoint_name(step: int, prefix: str = RUN_PREFIX) -> str:
+    """step-000012 in a run's folder, checkpoint-12 in a Trainer's."""
     return f"{prefix}{step:06d}" if prefix == RUN_PREFIX else f"{prefix}{step}"
 
 
@@ -221,9 +222,11 @@ def clean_leftovers(folder: Path) -> None:
 
 
 def file_checksum(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_checksum(state: dict[str, Any]) -> str:
+    """SHA-256 of a state as JSON, in hexadecimal."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

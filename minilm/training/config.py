@@ -104,7 +104,8 @@ class RunConfig:
 
     Args:
         corpus: a text file (UTF-8), or the name of a known corpus such as python-reference, python-source, tinyshakespeare.
-        tokenizer: char, or bpe:VOCAB for byte-level BPE with so many tokens, such as bpe:1000.
+        tokenizer: char, or bpe:VOCAB for byte-level BPE with so many tokens, such as bpe:1000; wordpiece:VOCAB, unigram:VOCAB
+            and word:VOCAB do not keep line breaks, nor what their vocabulary lacks.
         validation_fraction: the last part of the corpus, never trained on.
         model: the shape of the model.
         training: how it is trained.
@@ -127,9 +128,11 @@ class RunConfig:
         shape.check()
 
     def to_yaml(self) -> str:
+        """The configuration as YAML."""
         return require("yaml", "writing a run's configuration").safe_dump(asdict(self), sort_keys=False)
 
     def save(self, path: str | Path) -> None:
+        """Write it to a file that load() reads."""
         write_text(path, self.to_yaml())
 
     @classmethod

@@ -11,7 +11,7 @@ from minilm.errors import InputError
 from minilm.nn import Module
 from minilm.training.features import LABELS
 
-HEADS = ("classifier", "score")  # what a model with classes for labels has
+HEADS = ("classifier", "score")  # layers of a model with classes for labels
 
 
 def check_examples(model: Module, dataset: Any, name: str) -> None:
@@ -56,7 +56,7 @@ def check_examples(model: Module, dataset: Any, name: str) -> None:
 
 def label_limit(model: Module, config: Any) -> tuple[int | None, str]:
     """How many values a label may have, and what they are: classes, or words. None: any."""
-    if any(hasattr(model, head) for head in HEADS):
+    if any(isinstance(getattr(model, head, None), Module) for head in HEADS):
         classes = getattr(config, "num_labels", None)
         if getattr(config, "problem_type", None) not in (None, "single_label_classification") or classes == 1:
             return None, ""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minilm.data.windows import plain
+from minilm.data.drawing import plain
 from minilm.errors import CheckpointError, InputError, TrainingDivergedError
 from minilm.memory import keep_freed_memory
 from minilm.nn import Module
@@ -119,7 +119,7 @@ class TrainingLoop:
                 loss = self.batch_loss(batch)
                 value = float(loss.item())
                 if not math.isfinite(value):
-                    where = first_broken_layer(self.model, lambda: self.batch_loss(batch))  # noqa: B023
+                    where = first_broken_layer(self.model, lambda: self.batch_loss(batch))  # noqa: B023  called at once
                     self.diverged("loss", value, where)
                 if weight != 1:
                     loss = loss * weight

@@ -11,9 +11,10 @@ from minilm.optional import require
 from minilm.training.metrics_log import read_metrics
 
 
-def plot_runs(folders: Sequence[str | Path], path: str | Path) -> Path:
+def plot_runs(folders: Sequence[str | Path], path: str | Path, unit: str = "nats per token") -> Path:
     """Draw training and validation loss over the steps, one colour per run, and save it as a picture (PNG, SVG, PDF).
 
+    unit: of the loss, written at the axis.
     A dashed line shows the bigram model's loss where the run has measured it. Raises InputError for a folder without
     a metrics log, a log without steps, or a picture format that matplotlib does not know.
     """
@@ -50,7 +51,7 @@ def plot_runs(folders: Sequence[str | Path], path: str | Path) -> Path:
             f"bigram model {loss:.2f}", (0.99, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom"
         )
     axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats per token)")
+    axes.set_ylabel(f"loss ({unit})")
     axes.grid(alpha=0.3)
     axes.legend()
     with atomic_path(path) as temporary:

@@ -46,7 +46,7 @@ def seed_dropout(model: Module, seed: int) -> np.random.Generator:
     generator = np.random.default_rng(seed)
     for module in model.modules():
         if isinstance(module, Dropout) or isinstance(getattr(module, "generator", None), np.random.Generator):
-            module.generator = generator  # type: ignore[attr-defined]
+            module.generator = generator  # type: ignore[attr-defined]  # not every Module has one; these do
     return generator
 
 

@@ -163,6 +163,7 @@ def train(run: Run, say: Say, progress: bool) -> Report:
 
 
 def train_and_measure(run: Run, say: Say, progress: bool) -> Report:
+    """Train to the end, measure the validation text, draw the loss curve; an interrupted run is not measured."""
     trainer = run.trainer
     say(f"tokens      {len(run.training):,} for training, {len(run.validation):,} for validation; "
         f"{run.tokenizer.vocab_size:,} different")  # fmt: skip

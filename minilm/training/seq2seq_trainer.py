@@ -72,7 +72,16 @@ class Seq2SeqTrainer(Trainer):
 
     @property
     def generates(self) -> bool:
+        """Whether texts are written in evaluations."""
         return getattr(self.args, "predict_with_generate", False)
+
+    def check_eval_dataset(self) -> None:
+        super().check_eval_dataset()
+        if self.generates and not hasattr(self.model, "generate"):
+            raise InputError(
+                f"predict_with_generate is True, but a {type(self.model).__name__} writes no texts: it has no generate(); "
+                "set it to False, or train a model that has"
+            )
 
     def prediction_step(
         self, batch: dict[str, Any], loss_only: bool = False, ignore_keys: Iterable[str] | None = None
@@ -81,4 +90,5 @@ class Seq2SeqTrainer(Trainer):
         if loss_only or not self.generates:
             return loss, scores, labels
         given = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
-        return loss, arrays_of(self.model.generate(**given, **self.generation_options)), labels  # type: ignore[attr-defined]
+        model: Any = self.model
+        return loss, arrays_of(model.generate(**given, **self.generation_options)), labels

@@ -69,6 +69,7 @@ class Predicting(Saving):
         return output
 
     def check_eval_dataset(self) -> None:
+        """Raise InputError for an evaluation set that is missing, or that the model cannot take."""
         parts = self.eval_dataset.values() if is_several(self.eval_dataset) else [self.eval_dataset]
         for part in parts:
             self.features.check(part, "eval_dataset")

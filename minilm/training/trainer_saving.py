@@ -116,4 +116,5 @@ class Saving(Telling):
 
 
 def write_state(folder: Path, state: TrainerState) -> None:
+    """trainer_state.json, as transformers writes it."""
     write_text(folder / "trainer_state.json", json.dumps(state.to_dict(), indent=2, sort_keys=True) + "\n")

@@ -268,7 +268,7 @@ def test_nothing_touches_numpys_global_random_state():
     F.dropout(X, 0.5)
     F.scaled_dot_product_attention(X[None], X[None], X[None], dropout_p=0.5)
     F.bias_residual_dropout(X, p=0.5)
-    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002  as above
 
 
 def test_cross_entropy_of_one_row_without_a_batch_axis():

@@ -1,6 +1,7 @@
 """Beam search against exhaustive search: with beams enough it finds the best text there is."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,7 @@ V, END = 4, 3
 class Table:
     """P(next | last two tokens) from a table: small enough to try every text."""
 
-    class config:  # noqa: N801
-        vocab_size = V
-        eos_token_id = END
+    config = SimpleNamespace(vocab_size=V, eos_token_id=END)
 
     def __init__(self, seed):
         self.logits = np.random.default_rng(seed).normal(0, 1.5, (V, V, V))

@@ -1,79 +1,19 @@
-"""generate() with transformers' options, for every kind of model: unequal prompts, ends, samples, streams, protocol."""
-
-import itertools
+"""generate() with transformers' options, for every kind of model: unequal prompts, ends, samples, the cache."""
 
 import numpy as np
 import pytest
+from generation_models import ROWS, V, gpt, gpt2, llama, t5, transformer, written
 
 from minilm.errors import InputError
 from minilm.functional.normalization import softmax_array
 from minilm.generation import (
     GenerateOutput,
     GenerationConfig,
-    GenerationOptions,
-    TextStreamer,
     generate,
     generate_tokens,
 )
-from minilm.models import GPT, GPTConfig
-from minilm.models.causal import GPT2LMHeadModel, GPT2Model
 from minilm.models.causal_config import GPT2Config
-from minilm.models.t5 import T5Config, T5ForConditionalGeneration, T5Model
-from minilm.models.transformer import Transformer, TransformerConfig
 
-V = 23
-
-
-def lively(model, spread=25.0):
-    """Weights large enough that the model does not say one token for ever; float64, so that rounding decides nothing."""
-    generator = np.random.default_rng(0)
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 2:
-            std = 0.8 if name.startswith(("token", "shared", "position")) else 3.0 / parameter.shape[1] ** 0.5
-            parameter.data[...] = generator.normal(0, std, parameter.shape)
-    return model.double().eval()
-
-
-def gpt(**changes):
-    sizes = {"vocab_size": V, "context_length": 40, "num_layers": 2, "num_heads": 4, "hidden_size": 16}
-    return lively(GPT(GPTConfig(**{**sizes, **changes}), np.random.default_rng(0)))
-
-
-def llama():
-    return gpt(positions="rotary", norm="rms_norm", num_kv_heads=2, activation="swiglu")
-
-
-def t5():
-    config = T5Config(vocab_size=V, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4, dropout_rate=0.0)
-    return lively(T5ForConditionalGeneration(config, np.random.default_rng(0)))
-
-
-def transformer():
-    config = TransformerConfig(
-        vocab_size=V, max_positions=40, num_encoder_layers=1, num_decoder_layers=2, num_heads=4, hidden_size=16
-    )
-    return lively(Transformer(config, np.random.default_rng(0)))
-
-
-def gpt2():
-    config = GPT2Config(vocab_size=V, n_positions=40, n_embd=16, n_layer=2, n_head=4, eos_token_id=2)
-    return lively(GPT2LMHeadModel(config, np.random.default_rng(0)))
-
-
-FAMILIES = [gpt, llama, gpt2, t5, transformer]
-
-
-@pytest.fixture(params=FAMILIES, ids=lambda make: make.__name__)
-def model(request):
-    return request.param()
-
-
-def written(model, out, prompt_length):
-    """The new tokens: behind the prompt, or behind the start token of an encoder-decoder."""
-    return out[..., 1 if hasattr(model, "encode") else prompt_length :]
-
-
-ROWS = [[7, 8, 9], [3, 4, 5, 6, 7, 8, 9, 10], [12], [15, 4, 4, 19, 3]]
 OPTIONS = {
     "greedy": {},
     "rules": {"repetition_penalty": 1.4, "no_repeat_ngram_size": 3},
@@ -216,32 +156,6 @@ def test_first_tokens_are_drawn_as_the_model_says():
     assert ((pooled[0] - pooled[1]) ** 2 / pooled[1]).sum() < 48.27
 
 
-def test_streams(model):
-    prompt = ROWS[1]
-    whole = written(model, generate(model, prompt, max_new_tokens=12, eos_token_id=[]), 8)
-    stream = generate_tokens(model, prompt, max_new_tokens=12, eos_token_id=[])
-    first = list(itertools.islice(stream, 3))
-    assert [*first, *stream] == whole.tolist()
-
-    class Recorder:
-        def __init__(self):
-            self.parts, self.ended = [], False
-
-        def put(self, tokens):
-            self.parts.append(np.array(tokens).reshape(-1))
-
-        def end(self):
-            self.ended = True
-
-    recorder = Recorder()
-    out = generate(model, prompt, max_new_tokens=12, eos_token_id=[], streamer=recorder)
-    assert recorder.ended
-    assert np.concatenate(recorder.parts).tolist() == out.tolist()
-    for options in ({"num_beams": 2}, {"do_sample": True, "num_return_sequences": 2}):
-        with pytest.raises(InputError, match="a streamer shows one text"):
-            generate(model, prompt, streamer=recorder, **options)
-
-
 def test_a_source_can_be_encoded_once():
     for make in (t5, transformer):
         model = make()
@@ -252,153 +166,11 @@ def test_a_source_can_be_encoded_once():
             assert np.array_equal(generate(model, encoder_outputs=encoded, max_new_tokens=6, **options), wanted)
 
 
-class Letters:
-    """Tokens are letters; one is a whole word."""
-
-    names = "abcdefghijklmnopqrstuv"
-
-    def decode(self, ids):
-        return "".join("stop!" if i == 22 else self.names[i] for i in ids)
-
-
-def test_stop_strings_end_a_text():
-    model = gpt()
-    free = generate(model, ROWS, max_new_tokens=20, eos_token_id=[])
-    letters = Letters()
-    text = letters.decode(free[0, 8:])
-    stop = text[5:8]
-    out = generate(model, ROWS, max_new_tokens=20, stop_strings=[stop, "not there"], tokenizer=letters, pad_token_id=1)
-    for row, unstopped in zip(out[:, 8:], free[:, 8:]):
-        end = letters.decode(unstopped).find(stop)
-        end = 20 if end < 0 else end + 3
-        assert np.array_equal(row[:end], unstopped[: min(end, len(row))])
-        assert (row[end:] == 1).all()
-    beams = generate(model, ROWS, max_new_tokens=20, stop_strings=stop, tokenizer=letters, num_beams=3)
-    assert beams.shape[0] == 4
-    with pytest.raises(InputError, match="stop_strings need the tokenizer"):
-        generate(model, ROWS, stop_strings="x")
-
-
-def test_a_stop_string_counts_wherever_in_the_last_token_it_ends():
-    from minilm.generation.stopping import Stopping
-
-    stopping = Stopping(GenerationOptions(stop_strings=["bst", "op"]), 99, Letters())
-    texts = np.array([[0, 1, 22], [0, 0, 22], [14, 15, 0], [0, 14, 15], [22, 0, 0]])
-    assert stopping(texts).tolist() == [True, True, False, True, False]
-
-
-def test_a_model_of_ones_own_needs_three_methods():
-    """A model that counts: after token t comes t + 1. Beams are reordered through its state."""
-
-    class Counter:
-        class config:  # noqa: N801
-            vocab_size = 10
-
-        def start(self, input_ids, attention_mask, max_length, use_cache):
-            return {"last": None}
-
-        def step(self, ids, state):
-            state["last"] = ids[:, -1].copy()
-            return np.eye(10)[(state["last"] + 1) % 10] * 3.0
-
-        def reorder(self, state, rows):
-            state["last"] = state["last"][rows]
-
-    assert generate(Counter(), [1, 2], max_new_tokens=4).tolist() == [1, 2, 3, 4, 5, 6]
-    assert generate(Counter(), [[1], [7]], max_new_tokens=4, num_beams=3).tolist() == [[1, 2, 3, 4, 5], [7, 8, 9, 0, 1]]
-    assert list(generate_tokens(Counter(), [5], max_new_tokens=3)) == [6, 7, 8]
-
-
-def test_the_model_is_left_as_it_was(model):
-    model.train()
-    generate(model, ROWS, max_new_tokens=3)
-    generate(model, ROWS, max_new_tokens=3, num_beams=2)
-    assert all(module.training for module in model.modules())
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_what_a_model_says_about_itself_is_used():
-    model = t5()
-    model.config.eos_token_id = [4, 2]
-    options = GenerationOptions.for_model(model)
-    assert (options.eos, options.padding, options.decoder_start_token_id) == ([4, 2], 0, 0)
-    model.generation_config = {"num_beams": 4, "max_length": 7, "transformers_version": "4", "eos_token_id": 3}
-    options = GenerationOptions.for_model(model, num_beams=2)
-    assert (options.num_beams, options.max_length, options.eos) == (2, 7, [3])
-    assert GenerationOptions(eos_token_id=9).padding == 9
-    assert GenerationOptions().padding is None
-
-
 def test_a_dictionary_of_scores():
     output = generate(gpt(), ROWS, max_new_tokens=3, num_beams=2, return_dict_in_generate=True)
     assert isinstance(output, GenerateOutput)
     assert output.sequences_scores.shape == (4,)
     assert "sequences_scores" not in generate(gpt(), ROWS, max_new_tokens=3, return_dict_in_generate=True)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_new_token": 3}, "no option 'max_new_token'; did you mean max_new_tokens?"),
-        ({"max_new_tokens": 0}, "max_new_tokens is 0; it must be at least 1"),
-        ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5"),
-        ({"min_new_tokens": 9, "max_new_tokens": 3}, "min_new_tokens is 9 and max_new_tokens 3"),
-        ({"num_beams": 0}, "num_beams is 0"),
-        ({"num_beams": 2, "num_return_sequences": 3}, "only 2 beams are followed; use num_beams=3"),
-        ({"num_return_sequences": 3}, "greedy decoding has one result"),
-        ({"do_sample": True, "temperature": 0.0}, "temperature is 0.0; it must be above 0"),
-        ({"top_p": 0.0}, "top_p is 0.0"),
-        ({"min_p": 2.0}, "min_p is 2.0"),
-        ({"repetition_penalty": -1.0}, "repetition_penalty is -1.0"),
-        ({"early_stopping": "always"}, "early_stopping is 'always'; it must be True, False or 'never'"),
-        ({"length_penalty": float("nan")}, "length_penalty is nan"),
-        ({"stop_strings": [""]}, "none of them empty"),
-        ({"attention_mask": np.ones((2, 3))}, r"attention_mask has shape \(2, 3\); give \(1, 2\)"),
-        ({"attention_mask": np.zeros((1, 2))}, "a row of attention_mask is all zeros"),
-        ({"attention_mask": np.array([[1, 0]])}, "pad on the left"),
-        ({"max_new_tokens": 39}, "the texts may become 41 tokens long, 2 of them given, but the model knows 40"),
-    ],
-)
-def test_options_that_cannot_work(options, message):
-    with pytest.raises(InputError, match=message):
-        generate(gpt(), [[3, 4]], **options)
-
-
-@pytest.mark.parametrize(
-    ("prompt", "message"),
-    [
-        ([], "the prompt is empty"),
-        ([[3], []], "prompt 1 has shape"),
-        ([[3], [1.5, 2.0]], "prompt 1 has shape"),
-        ([[V]], "holds token 23, but the model has tokens 0 to 22"),
-        (None, "there is no prompt"),
-        (np.zeros((1, 41), int), "41 of them given, but the model knows 40"),
-    ],
-)
-def test_prompts_that_cannot_be_continued(prompt, message):
-    with pytest.raises(InputError, match=message):
-        generate(gpt(), prompt, max_new_tokens=1)
-
-
-def test_padding_takes_no_position():
-    """40 positions, 38 tokens in the longest prompt: two more fit, however the batch is padded."""
-    model = gpt()
-    ids = np.full((1, 45), 3)
-    mask = np.ones((1, 45), int)
-    mask[0, :7] = 0
-    assert generate(model, ids, attention_mask=mask, max_new_tokens=2).shape == (1, 47)
-    with pytest.raises(InputError, match="41 tokens long, 38 of them given"):
-        generate(model, ids, attention_mask=mask, max_new_tokens=3)
-
-
-def test_a_config_and_options_do_not_mix():
-    model = gpt()
-    with pytest.raises(InputError, match="goes without options by name"):
-        generate(model, [1], GenerationConfig(3), num_beams=2)
-    options = GenerationOptions(max_new_tokens=3)
-    assert np.array_equal(generate(model, [1], options), generate(model, [1], max_new_tokens=3))
-    with pytest.raises(InputError, match="streamed for one prompt"):
-        generate_tokens(model, [[1], [2]], max_new_tokens=3)
 
 
 def test_a_config_works_for_every_model(model):
@@ -412,49 +184,3 @@ def test_a_config_works_for_every_model(model):
     options = {"do_sample": True, "top_k": 5, "max_new_tokens": 6, "eos_token_id": 22}
     assert np.array_equal(drawn, generate(model, ROWS[1], generator=np.random.default_rng(4), **options))
     assert np.array_equal(generate(model, ROWS[1]), generate(model, ROWS[1], max_new_tokens=20))
-
-
-def test_a_model_without_a_head_writes_nothing():
-    for body in (T5Model(t5().config), GPT2Model(gpt2().config)):
-        with pytest.raises(InputError, match="writes no text: it has no head"):
-            generate(body, [1], max_new_tokens=2)
-
-
-def test_a_broken_model_is_named_as_such():
-    for options in ({}, {"num_beams": 2}):
-        model = gpt()
-        model.final_norm.weight.data[...] = np.nan
-        with pytest.raises(InputError, match="scores are NaN"):
-            generate(model, [1], max_new_tokens=2, **options)
-
-
-class Bytes:
-    """Tokens are bytes."""
-
-    def decode(self, ids, upper=False):
-        text = bytes(ids).decode("utf-8", errors="replace")
-        return text.upper() if upper else text
-
-
-def test_a_text_streamer_prints_whole_characters():
-    parts = []
-    streamer = TextStreamer(Bytes(), write=parts.append)
-    encoded = list("né\n 语言🙂!".encode())
-    streamer.put(np.array([encoded[:2]]))
-    for token in encoded[2:]:
-        streamer.put(np.array([token]))
-    streamer.end()
-    assert "".join(parts) == "né\n 语言🙂!"
-    assert all("\ufffd" not in part for part in parts)
-    assert parts[-1] == "!"
-
-
-def test_a_text_streamer_skips_the_prompt_and_passes_options(capsys):
-    streamer = TextStreamer(Bytes(), skip_prompt=True, upper=True)
-    for _ in range(2):  # it can be used again
-        streamer.put(np.array([[65, 66]]))
-        streamer.put(np.array([99]))
-        streamer.end()
-    assert capsys.readouterr().out == "CC"
-    with pytest.raises(InputError, match="a stream is one text"):
-        streamer.put(np.zeros((2, 3), int))

@@ -60,7 +60,7 @@ OPTIONS = {  # after `train --corpus t.txt`
     "--training.lr_scheduler_type step": "choose one of cosine, linear, constant",
     "--validation_fraction 0": "validation_fraction is 0.0",
     "--validation_fraction 0.001": "the validation split has 3 tokens",
-    "--tokenizer word": 'available are "char" and "bpe:VOCAB"',
+    "--tokenizer words": 'available are "char" and "bpe:VOCAB"',
     "--tokenizer bpe": 'needs its number of tokens after "bpe:"',
     "--tokenizer bpe:many": 'needs its number of tokens after "bpe:"',
     "--tokenizer bpe:10": "too small",

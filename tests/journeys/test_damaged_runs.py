@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from command_line import TINY, CommandLine, refusal, some_text
+from command_line import TINY, CommandLine, refusal, run_here, some_text
 
 from minilm.training import load_checkpoint
 
@@ -19,12 +19,10 @@ def originals(tmp_path_factory):
     """A folder with a text and two runs of models of different width, which the tests copy."""
     folder = tmp_path_factory.mktemp("originals")
     (folder / "t.txt").write_text(some_text())
-    minilm = CommandLine(folder, None)
     for name, width in (("run", 16), ("wide", 32)):
         options = TINY.replace("hidden_size 16", f"hidden_size {width}")
         # best is the last: the loss still falls
-        done = minilm.fresh(f"train --corpus t.txt --out {name} {options} --training.save_steps 3 --quiet")
-        assert done.code == 0, done.err
+        assert run_here(folder, f"train --corpus t.txt --out {name} {options} --training.save_steps 3 --quiet") == 0
     return folder
 
 

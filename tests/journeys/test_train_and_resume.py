@@ -23,6 +23,21 @@ def minilm(tmp_path):
     return CommandLine(tmp_path, None)
 
 
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory):
+    """A folder with a text and a run, and what the training said."""
+    folder = tmp_path_factory.mktemp("first")
+    (folder / "t.txt").write_text(some_text())
+    return folder, CommandLine(folder, None).fresh(f"train --corpus t.txt --out 'my run' {TINY}")
+
+
+@pytest.fixture
+def trained(first_run, tmp_path):
+    """A copy of it."""
+    shutil.copytree(first_run[0], tmp_path, dirs_exist_ok=True)
+    return CommandLine(tmp_path, None)
+
+
 def newest(folder):
     return load_checkpoint(list_checkpoints(folder / "checkpoints")[-1])
 
@@ -62,16 +77,16 @@ def test_kernels_are_compiled_ahead(minilm, tmp_path):
     assert (written.returncode, written.stderr) == (0, "")
 
 
-def test_the_first_quarter_of_an_hour(minilm):
-    trained = minilm.fresh(f"train --corpus t.txt --out 'my run' {TINY}")
-    assert trained.code == 0, trained.err
-    assert trained.err == ""  # no bar where nobody watches
+def test_the_first_quarter_of_an_hour(first_run, trained):
+    minilm, result = trained, first_run[1]
+    assert result.code == 0, result.err
+    assert result.err == ""  # no bar where nobody watches
     folder = minilm.folder / "my run"
     assert {path.name for path in folder.iterdir()} >= {
         "config.yaml", "metrics.jsonl", "loss.png", "checkpoints", "tokenizer", "tokens",
     }  # fmt: skip
     assert len((folder / "loss.png").read_bytes()) > 10_000
-    following = re.search(r"^next +minilm (.*)$", trained.out, flags=re.MULTILINE)[1]
+    following = re.search(r"^next +minilm (.*)$", result.out, flags=re.MULTILINE)[1]
     written = minilm.fresh(following + " --max-new-tokens 20 --seed 1")
     assert written.code == 0
     assert written == minilm.fresh(following + " --max_new_tokens=20 --seed=1")
@@ -84,7 +99,7 @@ def test_the_first_quarter_of_an_hour(minilm):
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=["Ctrl-C", "SIGTERM"]
 )
 def test_stopped_and_resumed_with_the_printed_command(minilm, number):
-    assert minilm.fresh(f"train --corpus t.txt --out whole --quiet {LONG}").code == 0
+    undisturbed = minilm.start(f"train --corpus t.txt --out whole --quiet {LONG}")
     process = minilm.start(f"train --corpus t.txt --out run {LONG}")
     wait_for_steps(process, minilm.folder / "run")
     process.send_signal(number)
@@ -96,6 +111,8 @@ def test_stopped_and_resumed_with_the_printed_command(minilm, number):
     resume = re.search(r"^continue +minilm (.*)$", out, flags=re.MULTILINE)[1]
     resumed = minilm.fresh(resume)
     assert resumed.code == 0, resumed.err
+    _, err = undisturbed.communicate(timeout=60)
+    assert undisturbed.returncode == 0, err
     assert f"resumed     at step {step} of 1500" in resumed.out
     assert_same_bits(newest(minilm.folder / "run"), newest(minilm.folder / "whole"))
     steps = [r["step"] for r in read_metrics(minilm.folder / "run" / "metrics.jsonl") if r["event"] == "train"]
@@ -103,22 +120,23 @@ def test_stopped_and_resumed_with_the_printed_command(minilm, number):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="flock is POSIX")
-def test_two_processes_in_one_folder(minilm):
+def test_two_processes_in_one_folder(minilm, monkeypatch, capsys):
     first = minilm.start(f"train --corpus t.txt --out run {LONG.replace('1500', '100000')}")
     wait_for_steps(first, minilm.folder / "run")
     try:
-        assert "already holds a run" in refusal(minilm.fresh(f"train --corpus t.txt --out run {TINY}"))
-        assert "another process is training in run" in refusal(minilm.fresh("train --resume run"))
-        assert minilm.fresh("generate run --checkpoint last --max-new-tokens 5").code == 0  # reading is allowed
+        monkeypatch.chdir(minilm.folder)
+        second = CommandLine(minilm.folder, capsys)
+        assert "already holds a run" in refusal(second(f"train --corpus t.txt --out run {TINY}"))
+        assert "another process is training in run" in refusal(second("train --resume run"))
+        assert second("generate run --checkpoint last --max-new-tokens 5").code == 0  # reading is allowed
     finally:
         first.send_signal(signal.SIGINT)
         out, err = first.communicate(timeout=60)
     assert first.returncode == 130, out + err
 
 
-def test_generation_streams(minilm):
-    assert minilm.fresh(f"train --corpus t.txt --out run {TINY} --quiet").code == 0
-    process = minilm.start("generate run --max-new-tokens 100000000")
+def test_generation_streams(trained):
+    process = trained.start("generate 'my run' --max-new-tokens 100000000")
     watchdog = threading.Timer(60, process.kill)
     watchdog.start()
     try:
@@ -132,14 +150,13 @@ def test_generation_streams(minilm):
     assert (process.returncode, err) == (130, "minilm: stopped\n")
 
 
-@pytest.mark.parametrize("line", ["generate run --max-new-tokens 100000000", "info run"])
-def test_a_reader_that_goes_away_is_no_error(minilm, line):
-    assert minilm.fresh(f"train --corpus t.txt --out run {TINY} --quiet").code == 0
+@pytest.mark.parametrize("line", ["generate 'my run' --max-new-tokens 100000000", "info 'my run'"])
+def test_a_reader_that_goes_away_is_no_error(trained, line):
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
         command(line),
-        cwd=minilm.folder,
+        cwd=trained.folder,
         env=environment(),
         stdout=writing,
         stderr=subprocess.PIPE,
@@ -150,9 +167,8 @@ def test_a_reader_that_goes_away_is_no_error(minilm, line):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_terminal_that_lacks_characters(minilm):
-    assert minilm.fresh(f"train --corpus t.txt --out run {TINY} --quiet").code == 0
-    result = minilm.fresh("info run", PYTHONIOENCODING="ascii")
+def test_a_terminal_that_lacks_characters(trained):
+    result = trained.fresh("info 'my run'", PYTHONIOENCODING="ascii")
     assert result.code == 0, result.err
     assert "16 ? 16" in result.out
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", reason="Numba is not installed")
 
 from minilm_kernels import reference
 from minilm_kernels.cpu import pool

@@ -13,7 +13,7 @@ import pytest
 
 numba = pytest.importorskip("numba", reason="Numba is not installed: pip install numba")
 
-from minilm_kernels.cpu import pool  # noqa: E402
+from minilm_kernels.cpu import pool  # noqa: E402  this and the next need Numba
 from minilm_kernels.cpu.compile import kernel, part  # noqa: E402
 from minilm_kernels.cpu.pool import parallel_for  # noqa: E402
 

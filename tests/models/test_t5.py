@@ -199,7 +199,7 @@ def test_calls_that_cannot_work(model):
         model(ids, attention_mask=np.ones((1, 3)), labels=ids)
     with pytest.raises(InputError, match=r"decoder_input_ids have shape \(2,\) and type float64"):
         model(ids, decoder_input_ids=np.ones(2))
-    with pytest.raises(InputError, match="unknown T5 option"):
+    with pytest.raises(InputError, match="unknown T5Config option"):
         T5Config.from_dict({"d_mode": 3})
 
 

@@ -168,5 +168,5 @@ def test_a_text_longer_than_the_positions():
 def test_a_configuration_goes_through_its_dictionary():
     config = TransformerConfig(**TINY)
     assert TransformerConfig.from_dict(config.to_dict()) == config
-    with pytest.raises(InputError, match="unknown option"):
+    with pytest.raises(InputError, match="unknown TransformerConfig option"):
         TransformerConfig.from_dict({"depth": 3})

@@ -9,18 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+
+from minilm.errors import InputError
+from minilm.hub import bert as hub
+from minilm.tape import no_grad
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests and is not installed")
 transformers = pytest.importorskip(
     "transformers", reason="transformers is the oracle of these tests and is not installed"
 )
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is the oracle of these tests and is not installed")
-
-from safetensors.numpy import load_file, save_file  # noqa: E402
-
-from minilm.errors import InputError  # noqa: E402
-from minilm.hub import bert as hub  # noqa: E402
-from minilm.tape import no_grad  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -47,7 +46,7 @@ def their_model(class_name, **changes):
 def assert_same(ours, theirs):
     with no_grad(), torch.no_grad():
         got, want = ours(IDS), theirs(torch.tensor(IDS))
-    for name in got.keys():  # noqa: SIM118
+    for name in got.keys():  # noqa: SIM118  iterating gives the values
         np.testing.assert_allclose(got[name].data, want[name].numpy(), rtol=1e-4, atol=1e-5)
 
 

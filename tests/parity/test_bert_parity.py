@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from minilm import optim
+from minilm.hub import bert as hub
+from minilm.hub.config import config_from_json
+from minilm.models.bert_config import BertConfig
+from minilm.tape import no_grad
+
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests and is not installed")
 transformers = pytest.importorskip(
     "transformers", reason="transformers is the oracle of these tests and is not installed"
 )
-
-from minilm import optim  # noqa: E402
-from minilm.hub import bert as hub  # noqa: E402
-from minilm.hub.config import config_from_json  # noqa: E402
-from minilm.models.bert_config import BertConfig  # noqa: E402
-from minilm.tape import no_grad  # noqa: E402
 
 torch.set_num_threads(1)  # small arrays: more threads only wait for each other
 
@@ -223,7 +223,7 @@ def test_without_a_tape_the_outputs_are_the_same(class_name):
     taped = ours(**inputs)
     with no_grad():
         plain = ours(**inputs)
-    for name in taped.keys():  # noqa: SIM118
+    for name in taped.keys():  # noqa: SIM118  iterating gives the values
         np.testing.assert_allclose(plain[name].data, taped[name].data, rtol=1e-5, atol=1e-6)
 
 

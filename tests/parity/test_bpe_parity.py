@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minilm.text import ByteLevelBPETokenizer
-from minilm.text.pretokenize import pretokenize
+from minilm.text.words.gpt2_pattern import pretokenize
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 tokenizers = pytest.importorskip("tokenizers", reason="the package `tokenizers`, the oracle, is not installed")

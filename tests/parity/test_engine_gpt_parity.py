@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests and is not installed")
+from minilm import optim
+from minilm.models import GPT, GPTConfig
 
-from minilm import optim  # noqa: E402
-from minilm.models import GPT, GPTConfig  # noqa: E402
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests and is not installed")
 
 TF = torch.nn.functional
 torch.set_num_threads(1)  # small arrays: more threads only wait for each other

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests and is not installed")
+from minilm import Parameter, Tensor, optim
+from minilm import functional as F
 
-from minilm import Parameter, Tensor, optim  # noqa: E402
-from minilm import functional as F  # noqa: E402
+torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests and is not installed")
 
 TF = torch.nn.functional
 torch.set_num_threads(1)  # small arrays: more threads only wait for each other

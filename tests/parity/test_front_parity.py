@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minilm.errors import InputError
 from minilm.text import BertTokenizer, GPT2Tokenizer, PretrainedTokenizer, WordTokenizer
-from minilm.text.tokenizer_json import backend_from_json, backend_to_json
+from minilm.text.files.tokenizer_json import backend_from_json, backend_to_json
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("RUST_BACKTRACE", "0")

@@ -123,6 +123,15 @@ GREEDY = {
     "at least": {"max_new_tokens": 30, "min_new_tokens": 20},
     "at least, by length": {"max_new_tokens": 30, "min_length": 20},
     "several ends": {"max_new_tokens": 30, "eos_token_id": [5, 11, 17]},
+    "n-grams of the source": {"max_new_tokens": 30, "encoder_no_repeat_ngram_size": 2},
+    "no token of the source": {"max_new_tokens": 20, "encoder_no_repeat_ngram_size": 1},
+    "bad words": {"max_new_tokens": 30, "bad_words_ids": [[7], [8], *([a, b] for a in range(9, 43) for b in range(9, 30))]},
+    "suppressed": {"max_new_tokens": 30, "suppress_tokens": [*range(6, 25)]},
+    "suppressed at first": {"max_new_tokens": 10, "begin_suppress_tokens": [*range(6, 40)]},
+    "forced first": {"max_new_tokens": 10, "forced_bos_token_id": 12, "begin_suppress_tokens": [*range(6, 40)]},
+    "forced last": {"max_new_tokens": 9, "forced_eos_token_id": 33},
+    "one of two forced last": {"max_length": 14, "forced_eos_token_id": [41, 33]},
+    "wants to end": {"max_new_tokens": 30, "exponential_decay_length_penalty": (3, 1.15)},
     "all together": {
         "max_new_tokens": 30, "repetition_penalty": 0.8, "no_repeat_ngram_size": 3, "min_new_tokens": 5, "pad_token_id": 3
     },
@@ -158,6 +167,17 @@ BEAMS = {
         "no_repeat_ngram_size": 2,
         "min_new_tokens": 6,
     },
+    "more rules": {
+        "num_beams": 3,
+        "max_new_tokens": 20,
+        "encoder_no_repeat_ngram_size": 2,
+        "suppress_tokens": [7, 8, 9, 10, 11],
+        "bad_words_ids": [[a, b] for a in range(9, 30) for b in range(9, 30)],
+        "begin_suppress_tokens": [12, 13, 14],
+        "forced_eos_token_id": 33,
+        "exponential_decay_length_penalty": (5, 1.05),
+        "forced_bos_token_id": 15,
+    },
     "several ends": {"num_beams": 3, "max_new_tokens": 20, "eos_token_id": [5, 11, 17], "num_return_sequences": 2},
     "short": {"num_beams": 3, "max_length": 12},
 }
@@ -192,7 +212,9 @@ def test_texts_end_and_differ(pair):
     "options",
     [
         {"temperature": 0.7, "top_k": 0}, {"top_k": 7}, {"top_k": 0, "top_p": 0.6}, {"top_k": 0, "min_p": 0.2},
+        {"top_k": 0, "typical_p": 0.3}, {"top_k": 0, "typical_p": 0.9}, {"top_k": 0, "epsilon_cutoff": 0.03},
         {"temperature": 1.5, "top_k": 10, "top_p": 0.9, "min_p": 0.05, "repetition_penalty": 1.4},
+        {"temperature": 1.5, "top_k": 20, "typical_p": 0.6, "epsilon_cutoff": 0.02, "bad_words_ids": [[3], [4, 5]]},
     ],
     ids=str,
 )  # fmt: skip

@@ -9,14 +9,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from minilm import hub, optim
+
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests and is not installed")
 transformers = pytest.importorskip(
     "transformers", reason="transformers is an oracle of these tests and is not installed"
 )
-
-from transformers.models.llama import modeling_llama  # noqa: E402
-
-from minilm import hub, optim  # noqa: E402
+modeling_llama = pytest.importorskip("transformers.models.llama.modeling_llama")
 
 torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
@@ -268,7 +267,7 @@ def test_other_dtypes_both_ways(name, dtype, tmp_path):
 
 def test_files_older_than_today(tmp_path):
     """Without the prefix, and with the triangles of ones that GPT-2 once stored."""
-    safetensors = pytest.importorskip("safetensors.torch")
+    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors' side for PyTorch is not there")
     theirs = oracle("gpt2")
     model = ours(theirs, tmp_path)
     tensors = {key.removeprefix("transformer."): value for key, value in theirs.transformer.state_dict().items()}

@@ -11,14 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from minilm.errors import InputError
+from minilm.hub.saving import write_safetensors
+from minilm.hub.weights import Weights, read_header, to_bfloat16
+
 numpy_side = pytest.importorskip(
     "safetensors.numpy", reason="safetensors is the oracle of these tests and is not installed"
 )
 safe_open = pytest.importorskip("safetensors").safe_open
 
-from minilm.errors import InputError  # noqa: E402
-from minilm.hub.saving import write_safetensors  # noqa: E402
-from minilm.hub.weights import Weights, read_header, to_bfloat16  # noqa: E402
 
 ARRAYS = st.sampled_from(["f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?"]).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
@@ -55,7 +56,7 @@ def accepts(path):
     """Whether the safetensors package opens the file."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return all(file.get_slice(name) is not None for name in file.keys())  # noqa: SIM118
+            return all(file.get_slice(name) is not None for name in file.keys())  # noqa: SIM118  the file cannot be iterated
     except Exception:  # its own exceptions come from Rust
         return False
 
@@ -93,7 +94,7 @@ def test_small_headers(path, entries, size):
 
 def test_bfloat16_is_rounded_as_pytorch_rounds_it(path):
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test and is not installed")
-    torch_side = pytest.importorskip("safetensors.torch")
+    torch_side = pytest.importorskip("safetensors.torch", reason="safetensors' side for PyTorch is not there")
     rng = np.random.default_rng(0)
     values = rng.integers(0, 2**32, 100_000, dtype=np.uint32).view(np.float32)  # every kind of number
     want = torch.tensor(values).to(torch.bfloat16)

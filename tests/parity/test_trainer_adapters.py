@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import minilm
+from minilm.training import LoraConfig, get_peft_model, load_adapter, save_adapter
+
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests and is not installed")
 transformers = pytest.importorskip(
     "transformers", reason="transformers is the oracle of these tests and is not installed"
 )
 peft = pytest.importorskip("peft", reason="peft is the oracle of these tests and is not installed")
-
-import minilm  # noqa: E402
-from minilm.training import LoraConfig, get_peft_model, load_adapter, save_adapter  # noqa: E402
 
 torch.set_num_threads(1)
 IDS = np.array([[5, 6, 7, 8, 9], [9, 10, 11, 12, 4]])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from minilm import BertForMaskedLM, BertForSequenceClassification, GPT2LMHeadModel, T5ForConditionalGeneration
+from minilm.training import Trainer, TrainingArguments
+
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests and is not installed")
 transformers = pytest.importorskip(
     "transformers", reason="transformers is the oracle of these tests and is not installed"
 )
-
-from minilm import BertForMaskedLM, BertForSequenceClassification, GPT2LMHeadModel, T5ForConditionalGeneration  # noqa: E402
-from minilm.training import Trainer, TrainingArguments  # noqa: E402
 
 torch.set_num_threads(1)
 STEPS = 20

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 sys.path.append(str(Path(__file__).parents[1] / "text"))
 from charsmap_maker import make_charsmap
 
-from minilm.text.aligned import AlignedText
-from minilm.text.charsmap import Precompiled
-from minilm.text.pipeline import Pipeline
-from minilm.text.sentencepiece_text import WhitespaceMetaspace, sentencepiece_normalizer
-from minilm.text.unigram import Unigram
-from minilm.text.unigram_training import train_unigram
-from minilm.text.words import Metaspace
+from minilm.text.pipeline.pipeline import Pipeline
+from minilm.text.unicode.aligned import AlignedText
+from minilm.text.unicode.charsmap import Precompiled
+from minilm.text.unigram.model import Unigram
+from minilm.text.unigram.sentencepiece_text import WhitespaceMetaspace, sentencepiece_normalizer
+from minilm.text.unigram.training import train_unigram
+from minilm.text.words.pre_tokenizers import Metaspace
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 tokenizers = pytest.importorskip("tokenizers", reason="the package `tokenizers`, the oracle, is not installed")

@@ -1,6 +1,6 @@
 """Cleaning, words and WordPiece beside the Rust package `tokenizers`: the same text, ids and offsets.
 
-Unicode grows, and the package's parts know different versions of it. The tables of minilm/text/unicode_tables.py are
+Unicode grows, and the package's parts know different versions of it. The tables of minilm/text/unicode/tables.py are
 theirs; the random texts here go over all of Unicode.
 """
 
@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minilm.text.aligned import AlignedText
-from minilm.text.bpe import ByteLevelBPETokenizer
-from minilm.text.normalization import (
+from minilm.text.bpe.tokenizer import ByteLevelBPETokenizer
+from minilm.text.files.tokenizer_json import backend_from_json, backend_to_json, read_tokenizer_json
+from minilm.text.pipeline.pipeline import Pipeline
+from minilm.text.unicode.aligned import AlignedText
+from minilm.text.unicode.normalization import (
     BertNormalizer,
     Lowercase,
     NormalizerSequence,
@@ -26,12 +28,10 @@ from minilm.text.normalization import (
     StripAccents,
     UnicodeForm,
 )
-from minilm.text.pipeline import Pipeline
-from minilm.text.tokenizer_json import backend_from_json, backend_to_json, read_tokenizer_json
 from minilm.text.word_level import WordLevel
-from minilm.text.wordpiece import WordPiece
-from minilm.text.wordpiece_training import count_words, learn_pieces
-from minilm.text.words import (
+from minilm.text.wordpiece.model import WordPiece
+from minilm.text.wordpiece.training import count_words, learn_pieces
+from minilm.text.words.pre_tokenizers import (
     BertPreTokenizer,
     Metaspace,
     PreTokenizerSequence,

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from minilm.text.byte_map import ALPHABET, to_bytes
+from minilm.text.unicode.byte_map import ALPHABET, to_bytes
 
 
 def train(word_counts, max_pieces, min_frequency=2):

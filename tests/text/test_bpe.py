@@ -8,9 +8,10 @@ from naive_bpe import split
 from strategies import CORNERS, TEXTS
 
 from minilm.errors import InputError
-from minilm.text import ByteLevelBPETokenizer, bpe
-from minilm.text.byte_map import ALPHABET, to_bytes, to_printable
-from minilm.text.pretokenize import pretokenize
+from minilm.text import ByteLevelBPETokenizer
+from minilm.text.bpe import tokenizer as bpe
+from minilm.text.unicode.byte_map import ALPHABET, to_bytes, to_printable
+from minilm.text.words.gpt2_pattern import pretokenize
 
 TRAINING_TEXT = "It's the end that they're there for, isn't it? 床前明月光，明月光😀😀 " * 4 + "".join(CORNERS) * 3
 PLAIN = ByteLevelBPETokenizer.train(TRAINING_TEXT, 400)

@@ -8,7 +8,7 @@ from strategies import TEXTS
 
 from minilm.errors import InputError
 from minilm.text import ByteLevelBPETokenizer
-from minilm.text.bpe_training import count_words, learn_merges
+from minilm.text.bpe.training import count_words, learn_merges
 
 
 def test_merges_by_hand():

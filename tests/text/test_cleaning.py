@@ -9,7 +9,7 @@ from strategies import TEXTS
 
 from minilm.errors import InputError
 from minilm.text import clean, normalize
-from minilm.text.cleaning import (
+from minilm.text.unicode.cleaning import (
     FORMS,
     WHITESPACE_MODES,
     refuse_surrogates,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from minilm.errors import InputError
 from minilm.text import BatchEncoding, BertTokenizer, GPT2Tokenizer, PretrainedTokenizer, WordTokenizer
-from minilm.text.added_tokens import AddedToken
-from minilm.text.encoding import Encoding
+from minilm.text.pipeline.added_tokens import AddedToken
+from minilm.text.pipeline.encoding import Encoding
 
 VOCABULARY = {
     piece: n for n, piece in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "##x", "!"])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import TEXTS
 
-from minilm.text.byte_map import ALPHABET, BYTE_TO_CHARACTER, to_bytes, to_printable
-from minilm.text.pretokenize import WHITESPACE, pretokenize, pretokenize_chunks, special_pattern
+from minilm.text.unicode.byte_map import ALPHABET, BYTE_TO_CHARACTER, to_bytes, to_printable
+from minilm.text.words.gpt2_pattern import WHITESPACE, pretokenize, pretokenize_chunks, special_pattern
 
 SPECIAL = special_pattern(["<|endoftext|>", "<|end", "🇩"])
 HOLD = len("<|endoftext|>") + 1

@@ -70,7 +70,10 @@ def test_a_folder_of_another_program(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("word", '\'word\' is unknown; available are "char" and "bpe:VOCAB"'),
+        ("words", '\'words\' is unknown; available are "char" and "bpe:VOCAB"'),
+        ("wordpiece", 'needs its number of tokens after "wordpiece:", e.g. "wordpiece:8000"'),
+        ("word:", 'needs its number of tokens after "word:"'),
+        ("unigram:-3", 'needs its number of tokens after "unigram:"'),
         ("", "'' is unknown; available"),
         ("char:5", "'char:5' is unknown"),
         ("BPE:300", "'BPE:300' is unknown"),
@@ -115,12 +118,15 @@ def test_no_folder(tmp_path):
         load_tokenizer(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["tokenizer_config.json", "vocab.json", "merges.txt"])
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [(spec, name) for spec in ("char", "bpe:300") for name in ("tokenizer_config.json", "vocab.json")]
+    + [("bpe:300", "merges.txt")],
+    indirect=["folder"],
+)
 @pytest.mark.parametrize("damage", ["missing", "a folder", "cut short", "empty", "not UTF-8", "one bit"])
 def test_damaged_files(folder, name, damage):
     path = folder / name
-    if not path.exists():
-        pytest.skip("a character tokenizer has no merges.txt")
     data = path.read_bytes()
     path.unlink()
     if damage == "a folder":
@@ -144,8 +150,8 @@ def test_damaged_files(folder, name, damage):
         (lambda config: config.update(format_version=True), "format_version True"),
         (lambda config: config.update(format_version=0), "format_version 0"),
         (
-            lambda config: config.update(tokenizer_class="BertTokenizer"),
-            "'BertTokenizer', which this minilm does not have",
+            lambda config: config.update(tokenizer_class="XLNetTokenizer"),
+            "'XLNetTokenizer', which this minilm does not have",
         ),
         (lambda config: config.update(tokenizer_class=["x"]), "which this minilm does not have; it has CharacterTok"),
     ],

@@ -19,7 +19,7 @@ from minilm.text import (
     WordTokenizer,
     load_tokenizer,
 )
-from minilm.text.tokenizer_json import backend_from_json, backend_to_json
+from minilm.text.files.tokenizer_json import backend_from_json, backend_to_json
 
 SAMPLE = "The cats can't wait, can they? 床前明月光 naïve " * 4
 PARTS = {

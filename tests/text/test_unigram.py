@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minilm.errors import InputError
-from minilm.text.aligned import AlignedText
-from minilm.text.pipeline import Pipeline
-from minilm.text.sentencepiece_text import Nmt, WhitespaceMetaspace, sentencepiece_normalizer
-from minilm.text.unigram import Unigram
-from minilm.text.words import Metaspace, PreTokenizerSequence, WhitespaceSplit
+from minilm.text.pipeline.pipeline import Pipeline
+from minilm.text.unicode.aligned import AlignedText
+from minilm.text.unigram.model import Unigram
+from minilm.text.unigram.sentencepiece_text import Nmt, WhitespaceMetaspace, sentencepiece_normalizer
+from minilm.text.words.pre_tokenizers import Metaspace, PreTokenizerSequence, WhitespaceSplit
 
 LETTERS = "abc"
 PIECES = st.dictionaries(st.text(LETTERS, min_size=1, max_size=4), st.floats(-20, -0.1), min_size=1, max_size=15)

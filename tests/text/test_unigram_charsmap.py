@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minilm.errors import InputError
-from minilm.text.aligned import AlignedText
-from minilm.text.charsmap import Precompiled
+from minilm.text.unicode.aligned import AlignedText
+from minilm.text.unicode.charsmap import Precompiled
 
 TABLE = {"ﬁ": "fi", "Ａ": "A", "\r": " ", "\n": " ", "\xad": "", "e\u0301": "é", "½": "1⁄2", "\u0301": "'"}
 
@@ -73,4 +73,4 @@ def test_any_damage_is_an_input_error_or_harmless(data):
     try:
         charsmap(AlignedText.of(data.draw(st.sampled_from(["ab", "é", "abé\r\nx"]))))
     except InputError as error:
-        assert "damaged" in str(error)  # noqa: PT017
+        assert "damaged" in str(error)  # noqa: PT017  it may also do no harm

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from minilm.errors import InputError
-from minilm.text.aligned import AlignedText
-from minilm.text.pipeline import Pipeline
-from minilm.text.pretrained import PretrainedTokenizer
-from minilm.text.unigram import Unigram
-from minilm.text.unigram_tokenizer import T5Tokenizer, sample_ids
-from minilm.text.wordpiece import WordPiece
+from minilm.text.front.pretrained import PretrainedTokenizer
+from minilm.text.pipeline.pipeline import Pipeline
+from minilm.text.unicode.aligned import AlignedText
+from minilm.text.unigram.model import Unigram
+from minilm.text.unigram.t5 import T5Tokenizer, sample_ids
+from minilm.text.wordpiece.model import WordPiece
 
 TEXT = "the cat sat on the mat and the dog sat on the log while the rat ran at the cat and the dog"
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minilm.errors import InputError
-from minilm.text import unigram_training
-from minilm.text.unigram import Unigram
-from minilm.text.unigram_lattice import Lattice
-from minilm.text.unigram_seed import find_seed
-from minilm.text.unigram_training import train_unigram
+from minilm.text.unigram import training as unigram_training
+from minilm.text.unigram.lattice import Lattice
+from minilm.text.unigram.model import Unigram
+from minilm.text.unigram.seed import find_seed
+from minilm.text.unigram.training import train_unigram
 
 COUNTS = st.dictionaries(st.text("abc", min_size=1, max_size=7), st.integers(1, 9), min_size=1, max_size=12)
 TEXT = "the cat sat on the mat and the dog sat on the log while the rat ran at the cat and the dog " * 3

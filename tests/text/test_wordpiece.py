@@ -10,14 +10,21 @@ from hypothesis import strategies as st
 from strategies import TEXTS
 
 from minilm.errors import InputError
-from minilm.text import pipeline as pipeline_module
-from minilm.text.aligned import AlignedText
-from minilm.text.normalization import BertNormalizer, Lowercase, Replace, StripAccents, UnicodeForm
-from minilm.text.pipeline import Pipeline
-from minilm.text.unicode_tables import BERT_ACCENTS, BERT_PUNCTUATION, CONTROLS, LATER_NORMALIZATION, members
-from minilm.text.wordpiece import WordPiece
-from minilm.text.wordpiece_training import count_words, learn_pieces
-from minilm.text.words import BertPreTokenizer, ByteLevel, Metaspace, PreTokenizerSequence, Whitespace, WhitespaceSplit
+from minilm.text.pipeline import pipeline as pipeline_module
+from minilm.text.pipeline.pipeline import Pipeline
+from minilm.text.unicode.aligned import AlignedText
+from minilm.text.unicode.normalization import BertNormalizer, Lowercase, Replace, StripAccents, UnicodeForm
+from minilm.text.unicode.tables import BERT_ACCENTS, BERT_PUNCTUATION, CONTROLS, LATER_NORMALIZATION, members
+from minilm.text.wordpiece.model import WordPiece
+from minilm.text.wordpiece.training import count_words, learn_pieces
+from minilm.text.words.pre_tokenizers import (
+    BertPreTokenizer,
+    ByteLevel,
+    Metaspace,
+    PreTokenizerSequence,
+    Whitespace,
+    WhitespaceSplit,
+)
 
 PIECES = ["[UNK]", "un", "##aff", "##able", "##a", "a", "na", "##ive", "床", "前", "!", "'", "s", "it", "##s"]
 VOCABULARY = {piece: n for n, piece in enumerate(PIECES)}

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from minilm import Seq2SeqTrainer, Seq2SeqTrainingArguments, T5Config, T5ForConditionalGeneration
+from minilm import (
+    BertConfig,
+    BertForMaskedLM,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 from minilm.data.collators import DataCollatorForSeq2Seq
 from minilm.errors import InputError
 
@@ -64,3 +71,13 @@ def test_what_is_predicted(tmp_path):
         make(tmp_path).evaluate(max_length=3)
     with pytest.raises(InputError, match="generation_num_beams is 0"):
         make(tmp_path, generation_num_beams=0)
+
+
+def test_a_model_that_writes_nothing_is_noticed_before_the_training(tmp_path):
+    trainer = make(tmp_path, predict_with_generate=True, eval_strategy="epoch")
+    trainer.model = BertForMaskedLM(
+        BertConfig(vocab_size=14, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+    )
+    with pytest.raises(InputError, match="BertForMaskedLM writes no texts"):
+        trainer.train()
+    assert trainer.step == 0

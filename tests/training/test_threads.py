@@ -15,7 +15,7 @@ def _nothing_set(monkeypatch):
 
 
 def test_the_blas_has_one_thread_beside_the_kernels_own():
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="Numba is not installed")
     with use_kernels("numba"):
         assert thread_limit(GPTConfig.gpt2(), 1) == 1
 

@@ -13,8 +13,18 @@ from minilm.data.collators.seq2seq import DataCollatorForSeq2Seq, shift_tokens_r
 from minilm.data.collators.spans import DataCollatorForSpanCorruption, corrupt_spans, noise_mask, restore_spans
 from minilm.data.collators.tagging import DataCollatorForTokenClassification, align_labels
 
+# what `from minilm import ...` finds here, too
+MODULES = dict.fromkeys(
+    (
+        "DataCollatorForLanguageModeling", "DataCollatorForSeq2Seq", "DataCollatorForTokenClassification",
+        "DataCollatorForWholeWordMask", "DataCollatorWithPadding", "default_data_collator",
+    ),
+    __name__,
+)  # fmt: skip
+
 __all__ = [
     "IGNORED",
+    "MODULES",
     "DataCollatorForLanguageModeling",
     "DataCollatorForSeq2Seq",
     "DataCollatorForSpanCorruption",

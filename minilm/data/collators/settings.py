@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minilm.data.windows import plain
+from minilm.data.drawing import Drawing
 from minilm.errors import InputError
 
 
@@ -32,27 +32,13 @@ def vocabulary_size(tokenizer: Any, given: int | None) -> int:
     return setting(tokenizer, "vocab_size", given)
 
 
-class RandomCollator:
+class RandomCollator(Drawing):
     """A collator that draws. generator: where from; without one, a generator of its own that starts with `seed`."""
 
     def __init__(self, generator: np.random.Generator | None, seed: int) -> None:
         if generator is not None and not isinstance(generator, np.random.Generator):
             raise InputError(f"generator is a {type(generator).__name__}; pass numpy.random.default_rng(seed)")
         self.generator = np.random.default_rng(seed) if generator is None else generator
-
-    def state_dict(self) -> dict[str, Any]:
-        """The generator's state, ready for JSON: after load_state_dict the same draws follow."""
-        return {"generator": plain(self.generator.bit_generator.state)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken. Raises InputError if that was another kind of generator."""
-        try:
-            self.generator.bit_generator.state = state["generator"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"the saved state does not fit the generator {type(self.generator.bit_generator).__name__} ({error}); "
-                "resume from a checkpoint that this version of minilm wrote"
-            ) from error
 
 
 def check_share(name: str, value: float) -> None:
