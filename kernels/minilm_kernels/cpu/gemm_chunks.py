@@ -13,16 +13,15 @@ Numbers that the unit cannot take (gemm_split.py) send the whole product back to
 from __future__ import annotations
 
 from minilm_kernels.cpu.compile import kernel, part
-from minilm_kernels.cpu.gemm_split import fits
+from minilm_kernels.cpu.gemm_split import TASK_BYTES, fits
 from minilm_kernels.cpu.gemm_tiles import make_product
 from minilm_kernels.cpu.matrix_unit import multiply_panels, release_unit, start_unit
 from minilm_kernels.cpu.pool import parallel_for
-from minilm_kernels.cpu.split import K_TILE, PANEL, STEP_BYTES, TILE_BYTES, WORDS, pack_columns, pack_rows
+from minilm_kernels.cpu.split import K_TILE, PANEL, STEP_BYTES, pack_columns, pack_rows
 from minilm_kernels.cpu.vector import lanes, load, load_first, pointer_at, store_first, words_at
 
-CHUNK = 384  # k's: no more tiles of k than one block has
+CHUNK = 384  # k's
 CHUNK_STEPS = CHUNK // K_TILE
-SCRATCH = TILE_BYTES * 4 + 4 * PANEL * WORDS  # to turn tiles in, and the largest numbers of a panel
 
 
 @part
@@ -36,8 +35,8 @@ def chunk_task(worker, i, p, own, own_row, bad):
     K = min(CHUNK, p.K - k0)
     steps = -(-K // K_TILE)
     scratch = p.scratch + worker * p.scratch_row
-    turned, seen = pointer_at(scratch, p.c), words_at(scratch + 4 * TILE_BYTES)
-    a_panels = scratch + SCRATCH
+    turned, seen = pointer_at(scratch, p.c), words_at(scratch + 4 * PANEL * PANEL)
+    a_panels = scratch + TASK_BYTES
     b_panels = a_panels + rows * CHUNK_STEPS * STEP_BYTES
     c = own + i * own_row
     sums = pointer_at(c + 4 * rows * columns * PANEL * PANEL, p.c)
@@ -49,7 +48,7 @@ def chunk_task(worker, i, p, own, own_row, bad):
         wrong += not fits(seen)
     for m in range(rows):
         add = 0 if p.sum_rows else -1
-        pack_rows(a, p.a_step, p.a_transposed == 0, m, p.M, K, a_panels, m, rows, turned, seen, sums, add)
+        pack_rows(a, p.a_step, p.a_transposed == 0, m, p.M, K, a_panels, m, turned, seen, sums, add)
         wrong += not fits(seen)
     bad[i] = wrong > 0
     if wrong:

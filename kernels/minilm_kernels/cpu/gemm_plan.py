@@ -8,9 +8,9 @@ from typing import NamedTuple
 from minilm_kernels.cpu.gemm import KC, PANELS
 from minilm_kernels.cpu.gemm_chunks import CHUNK
 from minilm_kernels.cpu.gemm_few import STRIPE
-from minilm_kernels.cpu.gemm_split import BLOCK
+from minilm_kernels.cpu.gemm_split import BLOCK, MOST_K
 from minilm_kernels.cpu.gemm_tiles import ROWS, VECTORS
-from minilm_kernels.cpu.split import K_BLOCK, K_TILE, PANEL, STEP_BYTES
+from minilm_kernels.cpu.split import K_TILE, PANEL, STEP_BYTES
 from minilm_kernels.cpu.target import lanes_of
 
 MOST_ROWS = 8  # panels of rows in a task on the matrix unit
@@ -57,14 +57,10 @@ def plan(M: int, N: int, K: int, threads: int, itemsize: int, a_transposed: int)
 def worth_splitting(M: int, N: int, K: int) -> bool:
     """Whether splitting and packing cost less than the matrix unit saves.
 
-    With the k's of one block its tiles go straight to C. With more, B's packed copy must serve many rows of A, and with very
-    many the packed rows of A do not stay in the second cache.
+    B's packed copy must serve many rows of A, more of them where C is gone through once for every MOST_K k's.
     """
-    if min(M, N, K) < 128:
-        return False
-    if K <= K_BLOCK * K_TILE:
-        return M * N * K >= SMALL
-    return M >= 512 and M * N * K >= 1 << 28 and (K <= 1536 or (K <= 3072 and M >= 1024 and N >= 768))
+    least = (128, SMALL) if K <= MOST_K else (384, 2 * SMALL)
+    return min(N, K) >= 128 and M >= least[0] and M * N * K >= least[1]
 
 
 def worth_chunks(M: int, N: int, K: int) -> bool:

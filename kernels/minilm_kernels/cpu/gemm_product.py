@@ -12,13 +12,13 @@ from minilm_kernels.cpu import pool
 from minilm_kernels.cpu.gemm import A_ROWS, KC, PANELS, gemm
 from minilm_kernels.cpu.gemm_few import FEW, few
 from minilm_kernels.cpu.gemm_plan import Operands, even, plan, plan_few, plan_split, worth_chunks, worth_splitting
-from minilm_kernels.cpu.gemm_split import BLOCK, TILE_BYTES, gemm_split
+from minilm_kernels.cpu.gemm_split import MOST_K, TASK_BYTES, gemm_split
 from minilm_kernels.cpu.gemm_tiles import ROWS, VECTORS
 from minilm_kernels.cpu.micro import address_of
-from minilm_kernels.cpu.split import K_BLOCK, K_TILE, PANEL, STEP_BYTES
+from minilm_kernels.cpu.split import K_TILE, PANEL, STEP_BYTES
 from minilm_kernels.cpu.target import MATRIX_UNIT, lanes_of
 
-MOST_K, MOST_PACKED = 4608, 16 << 20  # k's, and bytes of packed A or B, in a piece of a product on the matrix unit
+MOST_PACKED = 16 << 20  # bytes of packed A or B in a piece of a product on the matrix unit
 SCRATCH: dict[int, int] = {
     size: -(-size * (ROWS * VECTORS * lanes_of(size) + A_ROWS // ROWS * (KC * ROWS + lanes_of(size))
     + KC * PANELS * VECTORS * lanes_of(size)) // 4096) * 4096 for size in (4, 8)
@@ -116,7 +116,7 @@ def in_chunks(operands: Operands, zeros: np.ndarray, threads: int) -> bool:
         return False
     rows, columns, count = -(-o.M // PANEL), -(-o.N // PANEL), -(-o.K // chunks.CHUNK)
     own_row = 4 * rows * PANEL * (columns * PANEL + 1) + 192  # neighbours begin in different places of the cache
-    row = chunks.SCRATCH + (rows + columns) * chunks.CHUNK_STEPS * STEP_BYTES
+    row = TASK_BYTES + (rows + columns) * chunks.CHUNK_STEPS * STEP_BYTES
     own = workspace(count * own_row + threads * row)
     bad = np.empty(count, np.int64)
     return chunks.gemm_chunks(pool.start(), zeros, *o, own, own_row, own + count * own_row, row, bad)
@@ -125,7 +125,7 @@ def in_chunks(operands: Operands, zeros: np.ndarray, threads: int) -> bool:
 def split_product(operands: Operands, zeros: np.ndarray, threads: int) -> None:
     """The product on the matrix unit, in pieces whose packed copies are of bearable size."""
     M, N, K = operands[-3:]
-    depth = even(K, -(-K // MOST_K), K_BLOCK * K_TILE)
+    depth = even(K, -(-K // MOST_K), K_TILE)
     most = MOST_PACKED // (-(-depth // K_TILE) * STEP_BYTES // PANEL)
     rows, columns = (even(n, -(-n // most), PANEL) for n in (M, N))
     for k in range(0, K, depth):
@@ -141,7 +141,7 @@ def split_piece(piece: Operands, zeros: np.ndarray, threads: int) -> None:
     mc, nc = plan_split(M, N, K, threads)
     rows, columns, steps = -(-M // PANEL), -(-N // PANEL), -(-K // K_TILE)
     panels = columns * (steps * STEP_BYTES + 4 * PANEL)
-    row = (1 + mc * BLOCK) * TILE_BYTES + mc * steps * STEP_BYTES
+    row = TASK_BYTES + mc * steps * STEP_BYTES
     wrong = np.empty(rows, np.int64)
     scratch = workspace(panels + threads * row)
     left = gemm_split(pool.start(), zeros, *piece, mc, nc, scratch, scratch + panels, row, wrong)

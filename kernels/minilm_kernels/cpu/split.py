@@ -8,7 +8,6 @@ A tile is 16 × 16 words; a word is the pair of numbers at k and k + 16, which t
     A tile: word[row, j] = (A[row, k + j], A[row, k + 16 + j])         B tile: word[j, column] = (B[k + j, column], …)
 
 Where memory's neighbours are not those of the words, 16 × 16 numbers are transposed first.
-Blocks of some tiles of k, as many as block_steps says, lie together, panel after panel.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from minilm_kernels.cpu.vector import (
 
 PANEL = 32  # rows of A or columns of B
 K_TILE = 32  # k's of a tile
-K_BLOCK = 16  # tiles of k that are worked on together, at most: their sums stay in the unit's registers
 TILE_WORDS = 256
 TILE_BYTES = 4 * TILE_WORDS
 STEP_BYTES = 6 * TILE_BYTES  # of a panel, for K_TILE k's
@@ -121,8 +119,8 @@ def add_columns(x, step, columns, ks, sums, add):
 
 
 @part
-def pack_rows(a, step, along_k, panel, M, K, target, place, places, turned, largest, sums, add):
-    """Pack rows 32·panel … of A (M, K) as number `place` of `places` panels at an address.
+def pack_rows(a, step, along_k, panel, M, K, target, place, turned, largest, sums, add):
+    """Pack rows 32·panel … of A (M, K) as panel number `place` at an address.
 
     along_k: whether neighbours in memory are neighbours along k, else along m; turned: room for a tile. largest: 32 · WORDS
     words, of which the first 32 become the largest bits of each row. sums: where Σ_k A[m, k] goes, if neighbours lie along m:
@@ -132,7 +130,7 @@ def pack_rows(a, step, along_k, panel, M, K, target, place, places, turned, larg
         largest[i] = 0
     steps = -(-K // K_TILE)
     for k in range(steps):
-        words = target + tile_offset(k, steps, place, places)
+        words = target + (place * steps + k) * STEP_BYTES
         ks = K - k * K_TILE
         for half in range(2):
             m = panel * PANEL + half * WORDS
@@ -165,7 +163,7 @@ def pack_columns(b, step, along_k, panel, N, K, target, turned, largest):
         largest[i] = 0
     steps = -(-K // K_TILE)
     for k in range(steps):
-        words = target + tile_offset(k, steps, panel, -(-N // PANEL))
+        words = target + (panel * steps + k) * STEP_BYTES
         ks = K - k * K_TILE
         for half in range(2):
             n = panel * PANEL + half * WORDS
@@ -178,17 +176,3 @@ def pack_columns(b, step, along_k, panel, N, K, target, turned, largest):
                 for first in range(0, K_TILE, WORDS):
                     transpose_edge(at + first, step, turned + first * WORDS, WORDS, columns, ks - first)
                 split_columns(turned, WORDS, WORDS, K_TILE, tile, own)
-
-
-@inlined
-def tile_offset(k, steps, place, places):
-    """Where among all panels step k of a panel begins, in bytes: those of a block lie together."""
-    most = block_steps(steps)
-    block = k // most * most
-    return (block * places + place * min(most, steps - block) + k - block) * STEP_BYTES
-
-
-@inlined
-def block_steps(steps):
-    """Tiles of k in a block, when there are `steps` of them altogether: the blocks are of equal size but for the last."""
-    return -(-steps // -(-steps // K_BLOCK))
