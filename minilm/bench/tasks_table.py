@@ -29,9 +29,12 @@ def markdown(results: Sequence[tuple[Row, Result]]) -> str:
     done = [(row, result) for row, result in results if result]
     lines = ["| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER)]
     lines += ["| " + " | ".join(cells) + " |" for row, result in done for cells in table_lines(row, result)]
+    names = dict.fromkeys((row.title, made["name"]) for row, result in done for made in result.get("baselines", ())[:1])
+    lines += ["", *(f"- Baseline of {title}: {name}." for title, name in names)]
+    lines += [sentence for row, result in done if (sentence := verdict(row, result))]
     lines += ["", "The command of each row, which prints the same score:", "", "```bash"]
     lines += [row.command() for row, _ in done]
-    lines += ["```", "", *(sentence for row, result in done if (sentence := verdict(row, result)))]
+    lines += ["```"]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -50,10 +53,10 @@ def table_lines(row: Row, result: Result) -> list[list[str]]:
 
 
 def training(ours: Result | None, times: Result | None) -> str:
-    """Steps, and how long they take undisturbed: steps times the median step where that was measured, else as it was."""
+    """Steps, and how long they take undisturbed: times the median step where that was measured, else processor time."""
     if ours is None:
         return MISSING
-    seconds = ours["steps"] * times["medians"][0] if times else ours["training_seconds"]["wall"]
+    seconds = ours["steps"] * times["medians"][0] if times else ours["training_seconds"]["processor"] / ours["threads"]
     return f"{ours['steps']:,} steps, {seconds / 60:.1f} min"
 
 

@@ -90,13 +90,13 @@ def check_tag(path: str | Path, line: int, tag: str, last: str, scheme: str) -> 
     try:
         letter, kind = split_tag(tag)
     except InputError as error:
-        raise fault(path, line, f"{error}; or read the file with scheme='any'") from error
+        raise fault(path, line, f"{error}; or read the file with the scheme 'any'") from error
     if scheme == "BIO" and letter == "I" and (last == "O" or split_tag(last)[1] != kind):
         raise fault(
             path,
             line,
             f"{tag} follows {last}, so it continues no entity; begin it with B-, or, if the whole file is in the older"
-            " scheme, read it with scheme='IOB1'",
+            " scheme, read it with the scheme 'IOB1'",
         )
 
 

@@ -107,9 +107,12 @@ def sign_label(threshold: float = 0.0) -> Callable[[str], str | None]:
     """A `convert` for ratings: above threshold "positive", below −threshold "negative", None (left out) between."""
 
     def convert(rating: str) -> str | None:
-        number = float(rating)
+        try:
+            number = float(rating)
+        except ValueError:
+            number = math.nan
         if math.isnan(number):
-            raise ValueError("it is no number")
+            raise ValueError("it is no number; give the column that holds the ratings, or mend the line")
         return "positive" if number > threshold else "negative" if number < -threshold else None
 
     return convert

@@ -91,7 +91,10 @@ def prepare(options: FinetuningOptions, progress: bool = False) -> Prepared:
     parts = task.learn(read_parts(task))
     tokenizer = open_tokenizer(task, parts, progress)
     model = open_model(task, tokenizer, max_length)
-    encoded = [task.encode(list(part), name, tokenizer, max_length) for name, part in zip(PARTS, parts)]
+    encoded = [
+        task.encode(list(part), name, tokenizer, max_length) if part else Encoded([])
+        for name, part in zip(PARTS, parts)
+    ]
     for name, part in zip(PARTS, encoded):
         check_examples(model, part.rows, f"the {name} part")
     training, validation, test = encoded

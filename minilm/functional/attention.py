@@ -32,7 +32,7 @@ def scaled_dot_product_attention(
     key_padding_mask: Any = None,
     generator: np.random.Generator | None = None,
 ) -> Tensor:
-    r"""Attention(Q, K, V) = softmax(Q Kᵀ/√d_k + mask) V.    [F1; 000 §4.2, 001 §4.1, 003 §2.1]
+    r"""Attention(Q, K, V) = softmax(Q Kᵀ/√d_k + mask) V.    [eq:attention] [F1; 000 §4.2, 001 §4.1, 003 §2.1]
 
     query: (B, H, Tq, D); key, value: (B, H_kv, Tk, D), H a multiple of H_kv (grouped queries).
     attn_mask: broadcast to (B, H, Tq, Tk); bool, True where a key may be seen, or float, added to the scores.
@@ -76,8 +76,9 @@ def self_attention(
     each would be added to an array of zeros.
     """
     (x,) = same_float(x)
-    q, k, v = packed_heads(x.data, num_heads, num_kv_heads or num_heads)
+    q, k, v = packed_heads(x.data, num_heads, num_kv_heads or num_heads)  # (B, H, T, D) each  [eq:self-attention]
     mask, options = _options(x, attn_mask, key_padding_mask, is_causal, scale)
+    # [eq:self-attention]
     output, residuals = kernels.attention(q, k, v, **options, dropout=dropout_p, seed=_seed(dropout_p, generator))
     B, H, T, D = output.shape
 
@@ -88,7 +89,7 @@ def self_attention(
         *_, dmask = kernels.attention_backward(dO, residuals, bias_gradient=mask is not None, out=places)
         return given((dx, dmask))
 
-    return record(output.swapaxes(1, 2).reshape(B, T, H * D), given((x, mask)), backward)
+    return record(output.swapaxes(1, 2).reshape(B, T, H * D), given((x, mask)), backward)  # [eq:self-attention]
 
 
 def packed_heads(x: Array, num_heads: int, num_kv_heads: int) -> tuple[Array, Array, Array]:
@@ -141,6 +142,7 @@ def attention_composed(
     Q = reshape(Q, B, H_kv, H // H_kv, Tq, D)
     K, V = reshape(K, B, H_kv, 1, Tk, D), reshape(V, B, H_kv, 1, Tk, V.shape[-1])
 
+    # [eq:attention] [eq:attention-weights]: (B, H_kv, H/H_kv, Tq, Tk), a score for each query and key
     S = matmul(Q, K.transpose(-2, -1)) * (1 / math.sqrt(D) if scale is None else scale)
     S = reshape(S, B, H, Tq, Tk)
     if attn_mask is not None:
@@ -149,7 +151,9 @@ def attention_composed(
         S = masked_fill(S, xp.arange(Tk) > xp.arange(Tq)[:, None] + (Tk - Tq), -xp.inf)
     if key_padding_mask is not None:
         S = masked_fill(S, ~as_array(key_padding_mask).astype(bool)[:, None, None, :], -xp.inf)
+    # [eq:attention] [eq:attention-weights]: (B, H, Tq, Tk), each row sums to 1
     W = dropout(softmax(S, dim=-1), dropout_p, generator=generator)
+    # [eq:attention] [eq:weighted-sum]: (B, H_kv, H/H_kv, Tq, Dv)
     O = matmul(reshape(W, B, H_kv, H // H_kv, Tq, Tk), V)
     return reshape(O, B, H, Tq, V.shape[-1])
 

@@ -59,7 +59,7 @@ def _soft_cross_entropy(logits: Tensor, q: Array, label_smoothing: float, reduct
         raise ValueError(f"reduction is {reduction!r}; it is one of 'mean', 'sum', 'none'")
     q = q.astype(logits.dtype, copy=False)
     q = (1 - label_smoothing) * q + (label_smoothing / logits.shape[-1]) * q.sum(axis=-1, keepdims=True)
-    losses = -(log_softmax(logits) * q).sum(dim=-1)
+    losses = -(log_softmax(logits) * q).sum(dim=-1)  # [eq:cross-entropy]
     if reduction == "none":
         return losses
     return losses.sum() if reduction == "sum" else losses.mean()

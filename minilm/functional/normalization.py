@@ -75,9 +75,9 @@ def layer_norm(x: Any, weight: Tensor | None = None, bias: Tensor | None = None,
 def layer_norm_composed(x: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """The same layer norm, written as the formula reads."""
     x, weight, bias = same_float(x, weight, bias)
-    centered = x - x.mean(dim=-1, keepdim=True)
-    variance = (centered * centered).mean(dim=-1, keepdim=True)
-    return _affine(centered / (variance + eps).sqrt(), weight, bias)
+    centered = x - x.mean(dim=-1, keepdim=True)  # [eq:layer-norm]
+    variance = (centered * centered).mean(dim=-1, keepdim=True)  # [eq:layer-norm]
+    return _affine(centered / (variance + eps).sqrt(), weight, bias)  # [eq:layer-norm]
 
 
 def rms_norm(x: Any, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:
@@ -99,7 +99,7 @@ def rms_norm(x: Any, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:
 def rms_norm_composed(x: Any, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:
     """The same RMS norm, written as the formula reads."""
     x, weight = same_float(x, weight)
-    return _affine(x / ((x * x).mean(dim=-1, keepdim=True) + eps).sqrt(), weight, None)
+    return _affine(x / ((x * x).mean(dim=-1, keepdim=True) + eps).sqrt(), weight, None)  # [eq:rms-norm]
 
 
 def _affine(xhat: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

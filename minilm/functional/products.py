@@ -75,7 +75,7 @@ def linear_composed(
     residual: Any = None,
 ) -> Tensor:
     """The same, written as the formula reads: product, sum, activation, sum."""
-    y = matmul(x, weight.transpose(0, 1))
+    y = matmul(x, weight.transpose(0, 1))  # [eq:linear]
     if bias is not None:
         y = y + bias
     if activation is not None:

@@ -125,7 +125,7 @@ def finish(
     refused = ~ends | ~beams.open[:, None]
     if options.early_stopping is True:
         refused = refused | beams.finished.all(axis=1, keepdims=True)
-    new_scores = scores / (length - prompt_length) ** options.length_penalty + NEVER * refused
+    new_scores = scores / (length - prompt_length) ** options.length_penalty + NEVER * refused  # [eq:beam-score]
     merged_scores = np.concatenate([beams.done_scores, new_scores], axis=1)
     best = ranked(merged_scores, n)
     merged = np.concatenate([beams.done, candidates], axis=1)

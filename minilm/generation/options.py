@@ -161,6 +161,11 @@ class GenerationOptions:
             value = getattr(self, name)
             if value is not None:
                 _check_list(name, [value] if hasattr(value, "__index__") else value, vocab_size)
+        for name in ("forced_bos_token_id", "forced_eos_token_id"):
+            value = getattr(self, name)
+            forced = set() if value is None else {value} if hasattr(value, "__index__") else set(value)
+            if forced and forced <= set(self.suppress_tokens or ()):
+                raise InputError(f"{name} {value} is in suppress_tokens too, so nothing could come there; take it out of one")
         if self.bad_words_ids is not None:
             if not isinstance(self.bad_words_ids, list | tuple) or not self.bad_words_ids:
                 raise InputError(

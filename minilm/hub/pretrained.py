@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Mapping as MappingType
 from pathlib import Path
 from types import MappingProxyType
@@ -67,7 +68,8 @@ class Pretrained(Module):
 
         config: a configuration to use instead of the folder's. overrides: values that replace those of config.json, such
         as num_labels=3.
-        dtype: "float32" or "float64", in which minilm computes; without it float64 for a file in float64, else float32.
+        dtype: "float32" or "float64", in which minilm computes; without it float64 for a file in float64, else float32
+        (torch_dtype, its name in transformers 4, is understood with a DeprecationWarning).
         generator: where the initial weights of a new head come from, and dropout later.
         ignore_mismatched_sizes: start a head anew whose shape differs in the file.
         The model is in evaluation mode; call train() to fine-tune it. Parts that are new are named in a warning.
@@ -75,6 +77,9 @@ class Pretrained(Module):
         Raises InputError for a folder that is missing or damaged, a model of another family, and weights that do not fit,
         with a list of all missing, unexpected and mis-shaped tensors.
         """
+        if "torch_dtype" in overrides:
+            warnings.warn("torch_dtype is called dtype now; use that name", DeprecationWarning, stacklevel=2)
+            dtype = overrides.pop("torch_dtype")
         folder = find_folder(name_or_folder, MODEL_FILES, revision, local_files_only)
         values = read_config(folder)
         expected = cls.config_class.model_type

@@ -49,7 +49,7 @@ class evaluation_mode:  # noqa: N801  named and used like no_grad
 
 
 def evaluate_loss(model: Module, windows: Iterable[tuple[Any, Any]], progress: bool = False) -> EvaluationResult:
-    r"""L = −(1/N) Σ_t ln P(w_t | window before t), over all N targets of all windows.    [F15; 000 §2.1]
+    r"""L = −(1/N) Σ_t ln P(w_t | window before t), over all N targets of all windows.    [eq:likelihood] [F15; 000 §2.1]
 
     model: called with inputs (B, T), returns (logits (B, T, vocab), ...).
     windows: batches (inputs, targets), each (B, T) integers, as SequentialWindows gives them; a target of −100 does not
@@ -65,7 +65,8 @@ def evaluate_loss(model: Module, windows: Iterable[tuple[Any, Any]], progress: b
     with evaluation_mode(model):
         for inputs, targets in windows:
             logits = model(inputs)[0]
-            losses = F.cross_entropy(logits, targets, reduction="none")  # (B, T), 0 where a target does not count
+            # [eq:likelihood]: −ln P of each target, (B, T), 0 where it does not count
+            losses = F.cross_entropy(logits, targets, reduction="none")
             total += float(losses.data.sum(dtype=np.float64))
             tokens += int((np.asarray(targets) != -100).sum())
     if tokens == 0:

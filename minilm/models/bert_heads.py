@@ -122,7 +122,7 @@ class BertForMaskedLM(LabelledHead):
 
 
 class BertForNextSentencePrediction(LabelledHead):
-    """Is sentence B the one that follows sentence A? Class 0: yes, class 1: no.    [F16; 002 §3.1, 004 §3.3]
+    """Is sentence B the one that follows sentence A? Class 0: yes, class 1: no.    [eq:next-sentence] [F16; 002 §3.1, 004 §3.3]
 
     labels: (B,), 0 where B follows A, 1 where it does not.  Returns logits (B, 2).
     """
@@ -132,7 +132,7 @@ class BertForNextSentencePrediction(LabelledHead):
         self.next_sentence = self._classifier(2)
 
     def score(self, base: BaseModelOutputWithPooling) -> Tensor:
-        return self.next_sentence(base.pooler_output)
+        return self.next_sentence(base.pooler_output)  # (B, 2)  [eq:next-sentence]
 
 
 class BertForPreTraining(BertHead):

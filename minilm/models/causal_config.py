@@ -183,7 +183,7 @@ class LlamaConfig:
             raise InputError(f"attention_dropout is {self.attention_dropout}; it must be at least 0 and below 1")
         if self.head_dim is not None and (self.head_dim < 2 or self.head_dim % 2):
             raise InputError(f"head_dim is {self.head_dim}; rotary positions need an even number")
-        self.engine().check()
+        self.engine().check(self.head_dim)
         self.rotary_frequencies()
 
     def engine(self) -> GPTConfig:

@@ -49,7 +49,7 @@ class GPTModel(Module):
         rotary: RotaryPositions | None = None,
         **attention_options: Any,
     ):
-        config.check()
+        config.check(attention_options.get("head_dim"))
         generator = generator or np.random.default_rng()
         self.config: Any = config
         self.generator = generator
@@ -159,14 +159,18 @@ class GPTModel(Module):
                 f"input_ids run from {low} to {high}, but the model has tokens 0 to {rows - 1}; "
                 "encode the text with the model's own tokenizer"
             )
+        if position_ids is not None:
+            places = as_array(position_ids)
+            if places.shape not in ((B, T), (1, T), (T,)) or places.dtype.kind not in "iu" or places.min() < 0:
+                raise InputError(
+                    f"position_ids have shape {places.shape} and type {places.dtype}; give ({B}, {T}) whole numbers from 0"
+                )
         last = total - 1 if position_ids is None else int(as_array(position_ids).max())
         if last >= self.context_length:
             raise InputError(
                 f"the text reaches position {last}, but the model has positions 0 to {self.context_length - 1}; "
                 f"shorten it to {self.context_length} tokens (truncation=True in the tokenizer)"
             )
-        if position_ids is not None and as_array(position_ids).shape not in ((B, T), (1, T), (T,)):
-            raise InputError(f"position_ids have shape {as_array(position_ids).shape}; give ({B}, {T})")
         if attention_mask is not None and as_array(attention_mask).shape != (B, total):
             raise InputError(
                 f"attention_mask has shape {as_array(attention_mask).shape}; give ({B}, {total}): a 1 or 0 for each token"
@@ -188,7 +192,7 @@ class GPTModel(Module):
 class GPT(GPTModel):
     r"""P(w_t | w_<t) = softmax(logits_t): embed the tokens, pass them through causal blocks, score every next token.
 
-    [F15; 000 §2.1, 004 §2.1]
+    [eq:next-token] [F15; 000 §2.1, 004 §2.1]
     """
 
     def __init__(self, config: GPTConfig, generator: np.random.Generator | None = None):
@@ -205,6 +209,7 @@ class GPT(GPTModel):
         attention_mask: Any = None,
         cache: list[KVCache] | None = None,
         last_only: bool = False,
+        position_ids: Any = None,
     ) -> tuple[Tensor, Tensor | None]:
         """input_ids: (B, T) integers.  Returns logits (B, T, vocab) and, with labels (B, T), the mean loss in nats per token.
 
@@ -212,8 +217,11 @@ class GPT(GPTModel):
         attention_mask: (B, Tk), 1 where a token may be looked at.
         cache: one KVCache per block; input_ids are then the tokens that follow the cached ones.
         last_only: score only the last position, (B, 1, vocab): all that decoding needs.
+        position_ids: (B, T) or (T,), where each token stands; from 0, or from the end of the cache, unless given.
         """
-        x = self.through_blocks(input_ids, cache, attention_mask=attention_mask).x
+        if position_ids is not None:
+            input_ids = self.check_input(input_ids, attention_mask, position_ids, cache)
+        x = self.through_blocks(input_ids, cache, position_ids, attention_mask=attention_mask).x
         if last_only:
             x = x[:, -1:]
         x = self.final_norm(x)

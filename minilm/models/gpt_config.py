@@ -47,8 +47,11 @@ class GPTConfig(ModelConfig):
     tie_embeddings: bool = True
     norm_eps: float = 1e-5
 
-    def check(self) -> None:
-        """Raise InputError with the first value that cannot work."""
+    def check(self, head_dim: int | None = None) -> None:
+        """Raise InputError with the first value that cannot work.
+
+        head_dim: numbers per head of a model where they are not hidden_size / num_heads.
+        """
         for name in ("vocab_size", "context_length", "num_layers", "num_heads", "hidden_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
@@ -71,7 +74,7 @@ class GPTConfig(ModelConfig):
             check_heads(self.hidden_size, self.num_heads, self.num_kv_heads or self.num_heads)
         except ValueError as error:
             raise InputError(str(error)) from error
-        if self.positions == "rotary" and self.head_dim % 2:
+        if self.positions == "rotary" and (head_dim or self.head_dim) % 2:
             raise InputError(f"rotary positions need an even head size, but hidden_size/num_heads is {self.head_dim}")
 
     @property

@@ -76,7 +76,7 @@ class BigramModel:
             raise InputError(self._outside(token))
         followers = np.arange(self.vocab_size)
         counts = self.counts(np.full_like(followers, token), followers)
-        return (counts + self.alpha) / (self.first_counts[token] + self.alpha * self.vocab_size)
+        return (counts + self.alpha) / (self.first_counts[token] + self.alpha * self.vocab_size)  # [eq:bigram]
 
     def loss(self, tokens: np.ndarray) -> float:
         """−(1/(n−1)) Σ_t ln P(w_t | w_(t−1)) in nats per token, over all tokens but the first; e^loss is the perplexity.

@@ -157,12 +157,12 @@ class Seq2SeqModel(Module):
         if encoded is None:
             if input_ids is None:
                 raise InputError("the encoder has no input; give input_ids, or encoder_outputs that encode() gave")
-            encoded = self.encode(input_ids, attention_mask, **asked)
+            encoded = self.encode(input_ids, attention_mask, **asked)  # [eq:encoder-decoder]
         context = encoded.last_hidden_state
         assert context is not None  # as_encoder_output refuses an output without it
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache(context.shape[0], as_array(decoder_input_ids).shape[1], context.shape[1])
-        decoded = self.decoder(
+        decoded = self.decoder(  # [eq:encoder-decoder]
             decoder_input_ids, decoder_attention_mask, context, attention_mask, past_key_values, **asked
         )
         return Seq2SeqModelOutput(
@@ -215,7 +215,7 @@ class Seq2SeqLM(Seq2SeqModel):
             use_cache, output_hidden_states, output_attentions,
         )  # fmt: skip
         assert output.last_hidden_state is not None
-        logits = self.score(output.last_hidden_state)
+        logits = self.score(output.last_hidden_state)  # [eq:encoder-decoder]
         loss = None
         if labels is not None:
             # the smoothing is for training; what is measured is the plain loss
@@ -251,7 +251,7 @@ def check_ids(
 
 
 def shift_right(labels: Any, start_token_id: int, pad_token_id: int) -> np.ndarray:
-    """The decoder's input for these labels: the start token, then all labels but the last; −100 becomes padding.    [F7]"""
+    """The decoder's input for these labels: the start token, then all labels but the last; −100 becomes padding.    [eq:shift-right] [F7]"""
     labels = as_array(labels)
     shifted = np.full_like(labels, start_token_id)
     shifted[:, 1:] = labels[:, :-1]

@@ -24,12 +24,13 @@ class SinusoidalPositions(Module):
                 f"sinusoidal positions come in pairs of sine and cosine; hidden_size {hidden_size} must be even"
             )
         t = np.arange(max_positions)[:, None]
-        angles = t / 10000 ** (np.arange(0, hidden_size, 2) / hidden_size)
-        self.table = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(max_positions, hidden_size)
+        angles = t / 10000 ** (np.arange(0, hidden_size, 2) / hidden_size)  # [eq:sinusoidal-positions]
+        table = np.stack([np.sin(angles), np.cos(angles)], axis=-1)  # [eq:sinusoidal-positions]
+        self.table = table.reshape(max_positions, hidden_size)
 
     def forward(self, x: Any, start: int = 0) -> Tensor:
         check_positions(start + x.shape[-2], len(self.table))
-        return x + self.table[start : start + x.shape[-2]].astype(x.dtype)
+        return x + self.table[start : start + x.shape[-2]].astype(x.dtype)  # [eq:sinusoidal-positions]
 
     def extra_repr(self) -> str:
         return f"up to {len(self.table)}"

@@ -81,24 +81,25 @@ class TransformerBlock(Module):
         """
         cache, cross_cache = cache if isinstance(cache, tuple) else (cache, None)
         options = {"causal": causal, "attention_mask": attention_mask, "bias": bias, "cache": cache, "weights": weights}
-        x, *seen = self._attend(self.attention, self.attention_norm, x, options)
+        x, *seen = self._attend(self.attention, self.attention_norm, x, options)  # [eq:block] [eq:decoder-block]
         if self.cross:
             options = {
                 "context": context, "attention_mask": context_mask, "cache": cross_cache, "weights": weights
             }  # fmt: skip
+            # [eq:decoder-block] [eq:cross-attention]: queries from x, keys and values from the context
             x, *across = self._attend(self.cross_attention, self.cross_attention_norm, x, options)
             seen += across
         if self.norm_first:
-            y = self.feed_forward(self.feed_forward_norm(x), residual=x)
+            y = self.feed_forward(self.feed_forward_norm(x), residual=x)  # [eq:block] [eq:decoder-block]
         else:
-            y = self.feed_forward_norm(self.feed_forward(x, residual=x))
+            y = self.feed_forward_norm(self.feed_forward(x, residual=x))  # [eq:block] [eq:decoder-block]
         return (y, *seen) if weights else y
 
     def _attend(self, attention: Module, norm: Module, x: Tensor, options: dict[str, Any]) -> tuple[Tensor, ...]:
         """One attention sub-layer: its output, and behind it the weights where they were asked for."""
-        h = attention(norm(x) if self.norm_first else x, residual=x, **options)
+        h = attention(norm(x) if self.norm_first else x, residual=x, **options)  # [eq:block] [eq:decoder-block]
         h, *seen = h if isinstance(h, tuple) else (h,)
-        return (h if self.norm_first else norm(h), *seen)
+        return (h if self.norm_first else norm(h), *seen)  # [eq:block] [eq:decoder-block]
 
     def extra_repr(self) -> str:
         return ("pre-norm" if self.norm_first else "post-norm") + (", with cross-attention" if self.cross else "")

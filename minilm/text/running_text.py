@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class RunningTextTokenizer(Tokenizer):
 
         Raises InputError for another kind, for empty text and for a vocab_size that has no room.
         """
-        size = {} if vocab_size is None else {"vocab_size": vocab_size}
+        size: dict[str, Any] = {} if vocab_size is None else {"vocab_size": vocab_size}
         if kind == "wordpiece":
             return cls(BertTokenizer.train(texts, do_lower_case=False, progress=progress, **size))
         if kind == "unigram":

@@ -111,7 +111,12 @@ class TestRunning:
 
     def test_what_is_there_is_not_computed_again_unless_asked(self, tiny_row, tmp_path, monkeypatch):
         calls = []
-        fake = {"scores": {"accuracy": [0.5, 0.4, 0.6]}, "steps": 6, "training_seconds": {"wall": 60.0}}
+        fake = {
+            "scores": {"accuracy": [0.5, 0.4, 0.6]},
+            "steps": 6,
+            "threads": 1,
+            "training_seconds": {"processor": 60.0},
+        }
         monkeypatch.setattr(tasks_run, "run_minilm", lambda job: calls.append(job.row.key) or fake)
         for more, expected in (([], 1), ([], 1), (["--again"], 2)):
             run(tmp_path, "--no-baseline", *more)
@@ -122,6 +127,18 @@ class TestRunning:
         first, second = tasks_run.run_minilm(job), tasks_run.run_minilm(job)
         assert first["scores"] == second["scores"]
         assert first["losses"] == second["losses"]
+
+    def test_validation_and_test_may_differ_in_size(self, tmp_path):
+        """The metrics of validation know its sentences; the test part has others, and more of them."""
+        sentences = [f"{name} B-PER\nleft O\n" for name in ("Ann", "Bob", "Eve", "Dan") * 10]
+        (tmp_path / "names.conll").write_text("\n".join(sentences))
+        recipe = {
+            "seed": 0, "max_length": 16, "vocab_size": 40, "max_steps": 2, "resamples": 10, "validation_fraction": 0.1,
+            "test_fraction": 0.4,
+        }  # fmt: skip
+        row = Row("ner", "scratch", "names", "tagging", {"data": "names.conll"}, recipe)
+        made = tasks_run.run_minilm(tasks_run.Job(row, tmp_path, "", 1, lambda line: None))
+        assert made["examples"] == {"training": 20, "validation": 4, "test": 16}
 
     def test_without_scikit_learn_the_rest_is_measured(self, tiny_row, tmp_path, capsys, monkeypatch):
         for name in [name for name in sys.modules if name.split(".")[0] == "sklearn"]:
@@ -183,7 +200,7 @@ class TestBaselines:
 
 def engine(score, low, high, **more):
     return {"scores": {"accuracy": [score, low, high], "macro F1": [0, 0, 0]}, "steps": 120, "examples": {"test": 1004},
-            "training_seconds": {"wall": 90.0}, **more}  # fmt: skip
+            "threads": 2, "training_seconds": {"wall": 400.0, "processor": 180.0}, **more}  # fmt: skip
 
 
 class TestTable:
@@ -202,6 +219,13 @@ class TestTable:
             "movie reviews", "scratch", "1,004", "accuracy", "81.2 (79.0–83.4)", "80.0", "75.0", "7",
             "120 steps, 1.0 min", "1.25",
         ]  # fmt: skip
+
+    def test_a_baseline_has_its_name_under_the_table(self):
+        result = {
+            "minilm": engine(0.8, 0.7, 0.9),
+            "baselines": [{"name": "words", "scores": {"accuracy": [0.9, 0, 1]}}],
+        }
+        assert "Baseline of movie reviews: words." in markdown([(self.ROW, result)])
 
     def test_what_is_missing_is_a_dash_and_empty_rows_are_left_out(self):
         cells = self.line({"minilm": engine(0.8, 0.7, 0.9)})

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minilm.data.collators import (
+    DataCollatorForLanguageModeling,
     DataCollatorForSeq2Seq,
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
@@ -273,3 +274,22 @@ def test_pairs_need_room():
         next_sentence_pairs(DOCUMENTS, 4, np.random.default_rng(0), cls_token_id=1, sep_token_id=2)
     with pytest.raises(InputError, match="cls_token_id is needed"):
         next_sentence_pairs(DOCUMENTS, 9, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        DataCollatorWithPadding,
+        DataCollatorForSeq2Seq,
+        DataCollatorForTokenClassification,
+        DataCollatorForLanguageModeling,
+    ],
+)
+def test_return_tensors_is_np(make):
+    options = {"mlm": False} if make is DataCollatorForLanguageModeling else {}
+    batch = make(pad_token_id=0, return_tensors="np", **options)([{"input_ids": [1, 2], "labels": [3, 4]}])
+    assert isinstance(batch["input_ids"], np.ndarray)
+    with pytest.raises(InputError, match="return_tensors is 'pt'; collators make NumPy arrays: use \"np\""):
+        make(pad_token_id=0, return_tensors="pt", **options)
+    with pytest.raises(InputError, match="return_tensors is 'tf'"):
+        default_data_collator([{"x": 1}], return_tensors="tf")

@@ -102,6 +102,8 @@ def test_a_summary_does_not_copy():
         ({"begin_suppress_tokens": 1.5}, "give tokens"),
         ({"forced_bos_token_id": 99}, "token 99"),
         ({"forced_eos_token_id": [1, 99]}, "token 99"),
+        ({"forced_bos_token_id": 3, "suppress_tokens": [3, 4]}, "forced_bos_token_id 3 is in suppress_tokens too"),
+        ({"forced_eos_token_id": [3, 4], "suppress_tokens": [3, 4]}, "nothing could come there"),
         ({"encoder_no_repeat_ngram_size": -1}, "at least 0"),
         ({"exponential_decay_length_penalty": 3}, "how many tokens are free, and a factor"),
         ({"exponential_decay_length_penalty": (3, 1.1), "eos_token_id": []}, "needs eos_token_id"),

@@ -51,6 +51,12 @@ def test_saved_in_other_dtypes(tmp_path, dtype, relative):
         np.testing.assert_allclose(array, model.state_dict()[key], rtol=relative, atol=1e-7)
 
 
+def test_the_older_name_of_dtype(folder):
+    with pytest.warns(DeprecationWarning, match="torch_dtype is called dtype now"):
+        model = hub.GPT2LMHeadModel.from_pretrained(folder, torch_dtype="float64")
+    assert next(iter(model.parameters())).dtype == np.float64
+
+
 def test_the_dtype_to_compute_in(folder):
     for dtype, want in [(None, "f4"), ("float32", "f4"), ("float64", "f8"), (np.float64, "f8"), (np.dtype("f8"), "f8")]:
         model = hub.GPT2LMHeadModel.from_pretrained(folder, dtype=dtype)

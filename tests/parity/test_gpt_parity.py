@@ -36,6 +36,7 @@ CONFIGS = {
     "llama-3": dict(LLAMA, hidden_size=18, intermediate_size=25, num_attention_heads=3, num_key_value_heads=1, head_dim=10,
                     rms_norm_eps=1e-3,
                     rope_parameters={"rope_type": "llama3", "original_max_position_embeddings": 16, **STRETCH}),
+    "llama-head": dict(LLAMA, hidden_size=15, intermediate_size=9, num_attention_heads=5, num_key_value_heads=1, head_dim=6),
     "llama-linear": dict(LLAMA, hidden_size=12, intermediate_size=16, num_attention_heads=6, num_key_value_heads=3,
                          rope_parameters={"rope_type": "linear", "rope_theta": 100.0, "factor": 2.5}),
 }  # fmt: skip

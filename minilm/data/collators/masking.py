@@ -52,10 +52,14 @@ class DataCollatorForLanguageModeling(RandomCollator):
         vocab_size: int | None = None,
         special_ids: Sequence[int] | None = None,
         tokens: Sequence[str] | None = None,
+        return_tensors: str | None = "np",
     ) -> None:
         super().__init__(generator, seed)
         self.padding = DataCollatorWithPadding(
-            tokenizer, pad_to_multiple_of=pad_to_multiple_of, pad_token_id=pad_token_id
+            tokenizer,
+            pad_to_multiple_of=pad_to_multiple_of,
+            pad_token_id=pad_token_id,
+            return_tensors=return_tensors,
         )
         self.mlm = mlm
         if not mlm:

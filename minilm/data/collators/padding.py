@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minilm.data.collators.settings import setting
+from minilm.data.collators.settings import check_tensors, setting
 from minilm.errors import InputError
 
 IGNORED = -100  # a label that the loss does not count
@@ -79,7 +79,7 @@ class DataCollatorWithPadding:
 
     tokenizer: anything with pad_token_id (and, if they differ from the usual, pad_token_type_id and padding_side); the
     same can be given as arguments. padding: True or "longest" for the longest example, "max_length" for max_length.
-    pad_to_multiple_of: round the length up. label_pad_token_id: what pads labels.
+    pad_to_multiple_of: round the length up. label_pad_token_id: what pads labels. return_tensors: "np".
 
     Called with a list of dicts, it returns a dict of int64 arrays: sequences as (B, T), numbers as (B,) ("label" and
     "label_ids" become "labels"; float labels stay float32). attention_mask is made if the examples have none.
@@ -98,7 +98,9 @@ class DataCollatorWithPadding:
         pad_token_id: int | None = None,
         padding_side: str | None = None,
         label_pad_token_id: int = IGNORED,
+        return_tensors: str | None = "np",
     ) -> None:
+        check_tensors(return_tensors)
         if padding not in (True, "longest", "max_length"):
             raise InputError(f'padding is {padding!r}; use True, "longest" or "max_length"')
         if padding == "max_length" and max_length is None:
@@ -165,6 +167,7 @@ def stack(name: str, values: Sequence[Any]) -> np.ndarray:
     )
 
 
-def default_data_collator(features: Sequence[Feature]) -> Batch:
+def default_data_collator(features: Sequence[Feature], return_tensors: str | None = "np") -> Batch:
     """Examples that already have equal shapes, field by field as arrays. Raises InputError as above."""
+    check_tensors(return_tensors)
     return {name: stack(name, values) for name, values in columns_of(features).items()}

@@ -41,6 +41,7 @@ class DataCollatorForSeq2Seq(DataCollatorWithPadding):
         pad_token_id: int | None = None,
         decoder_start_token_id: int | None = None,
         padding_side: str | None = None,
+        return_tensors: str | None = "np",
     ) -> None:
         super().__init__(
             tokenizer,
@@ -50,6 +51,7 @@ class DataCollatorForSeq2Seq(DataCollatorWithPadding):
             pad_token_id=pad_token_id,
             padding_side=padding_side,
             label_pad_token_id=label_pad_token_id,
+            return_tensors=return_tensors,
         )
         config = getattr(model, "config", None)
         self.decoder_start_token_id = setting(

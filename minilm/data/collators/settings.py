@@ -45,3 +45,11 @@ def check_share(name: str, value: float) -> None:
     """Raise InputError unless `value` is a probability."""
     if not 0 <= value <= 1:
         raise InputError(f"{name} is {value}; it must lie between 0 and 1")
+
+
+def check_tensors(return_tensors: str | None) -> None:
+    """Raise InputError unless NumPy's arrays are asked for, which is all that collators make."""
+    if return_tensors not in ("np", None):
+        raise InputError(
+            f'return_tensors is {return_tensors!r}; collators make NumPy arrays: use "np", or leave it out'
+        )

@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minilm.errors import InputError
 from minilm.text import storage
+from minilm.text.bpe.checks import check_special_tokens, check_vocabulary
 from minilm.text.bpe.encoding import Merger
 from minilm.text.bpe.training import count_words, learn_merges
 from minilm.text.pipeline.pipeline import Pieces, Pipeline
 from minilm.text.pipeline.post_processing import space_counts
 from minilm.text.tokenizer import Tokenizer, as_chunks
-from minilm.text.unicode.byte_map import ALPHABET, BYTE_TO_CHARACTER, CHARACTER_TO_BYTE, to_bytes, to_printable
+from minilm.text.unicode.byte_map import ALPHABET, BYTE_TO_CHARACTER, to_bytes, to_printable
 from minilm.text.unicode.cleaning import refuse_surrogates
 from minilm.text.words.gpt2_pattern import pretokenize, pretokenize_chunks, special_pattern
 from minilm.text.words.pre_tokenizers import ByteLevel
@@ -37,6 +39,7 @@ class ByteLevelBPETokenizer(Tokenizer):
     256 bytes must be there. merges: pairs of tokens, in the order in which they were learned.
     special_tokens: whole texts such as "<|endoftext|>" that are never cut; those that are not in the vocabulary get
     the next ids. Their text in what is encoded becomes their id.
+    ignore_merges: a whole word that is in the vocabulary is that token, whatever the merges would make of it (Llama 3).
 
     Raises InputError if vocabulary, merges and special tokens do not fit together.
     """
@@ -44,22 +47,30 @@ class ByteLevelBPETokenizer(Tokenizer):
     CLASS_NAMES = ("GPT2Tokenizer", "GPT2TokenizerFast", "ByteLevelBPETokenizer")  # in tokenizer_config.json
 
     def __init__(
-        self, vocabulary: dict[str, int], merges: Sequence[tuple[str, str]], special_tokens: Sequence[str] = ()
+        self,
+        vocabulary: dict[str, int],
+        merges: Sequence[tuple[str, str]],
+        special_tokens: Sequence[str] = (),
+        ignore_merges: bool = False,
     ) -> None:
         vocabulary = dict(vocabulary)
-        _check_special_tokens(special_tokens)
+        check_special_tokens(special_tokens)
         for token in special_tokens:
             vocabulary.setdefault(token, len(vocabulary))
         self._tokens = sorted(vocabulary, key=vocabulary.__getitem__)
         self._merges = [(left, right) for left, right in merges]
         self._special = {token: vocabulary[token] for token in special_tokens}
-        _check_vocabulary(vocabulary, self._merges, self._special)
+        self.ignore_merges = ignore_merges
+        check_vocabulary(vocabulary, self._merges, self._special, ignore_merges)
 
         self._pieces = [token.encode() if token in self._special else to_bytes(token) for token in self._tokens]
         self._merger = Merger(
             [vocabulary[character] for character in BYTE_TO_CHARACTER],
             [(vocabulary[left], vocabulary[right], vocabulary[left + right]) for left, right in self._merges],
         )
+        self._whole: dict[bytes, int] = {}  # the words that are looked up before anything is merged
+        if ignore_merges:
+            self._whole = {self._pieces[n]: n for token, n in vocabulary.items() if token not in self._special}
         self._special_pattern = special_pattern(self._special)
         self._cache = self._new_cache()
         self._cached_characters = 0
@@ -81,7 +92,7 @@ class ByteLevelBPETokenizer(Tokenizer):
 
         Raises InputError if vocab_size leaves no room for a merge, if min_frequency is below 1, or for empty text.
         """
-        _check_special_tokens(special_tokens)
+        check_special_tokens(special_tokens)
         least = 256 + len(special_tokens) + 1
         if vocab_size < least:
             raise InputError(
@@ -146,7 +157,7 @@ class ByteLevelBPETokenizer(Tokenizer):
 
     def split(self, words: Sequence[str]) -> list[Pieces]:
         """The pieces of each word, which is none of the special tokens: ids, and the characters that each reaches over."""
-        return [self._places(word, ids) for word, ids in zip(words, self._merger.split(words))]
+        return [self._places(word, ids) for word, ids in zip(words, self._cut(words))]
 
     @property
     def vocabulary(self) -> dict[str, int]:
@@ -170,7 +181,9 @@ class ByteLevelBPETokenizer(Tokenizer):
         }
         # What Hugging Face wants to know; without these lines its GPT2Tokenizer adds an END_OF_TEXT of its own.
         end = END_OF_TEXT if END_OF_TEXT in self._special else None
-        names = {"bos_token": end, "eos_token": end, "unk_token": end}
+        names: dict[str, Any] = {"bos_token": end, "eos_token": end, "unk_token": end}
+        if self.ignore_merges:
+            names["ignore_merges"] = True
         storage.write_folder(folder, self.CLASS_NAMES[0], files, **names, additional_special_tokens=list(self._special))
 
     @classmethod
@@ -194,7 +207,7 @@ class ByteLevelBPETokenizer(Tokenizer):
             missing = next(token for token in special if token not in vocabulary)
             raise InputError(f"{Path(folder) / 'vocab.json'} lacks the special token {missing!r}; copy it again")
         try:
-            return cls(vocabulary, merges, special)
+            return cls(vocabulary, merges, special, config.get("ignore_merges") is True)
         except InputError as error:
             raise InputError(f"the tokenizer in {folder} is damaged: {error}") from None
 
@@ -212,11 +225,19 @@ class ByteLevelBPETokenizer(Tokenizer):
         cache = self._cache  # may be replaced below or by another thread; this call keeps its own
         new = [word for word in dict.fromkeys(words) if word not in cache]
         if new:
-            cache.update(zip(new, self._merger.split(new)))
+            cache.update(zip(new, self._cut(new)))
             self._cached_characters += sum(map(len, new))
             if self._cached_characters > CACHE_LIMIT:
                 self._forget_oldest()
         return chain.from_iterable(map(cache.__getitem__, words))
+
+    def _cut(self, words: Sequence[str]) -> list[list[int]]:
+        """The ids of each word."""
+        if not self._whole:
+            return self._merger.split(words)
+        whole = [self._whole.get(word.encode()) for word in words]
+        rest = iter(self._merger.split([word for word, n in zip(words, whole) if n is None]))
+        return [next(rest) if n is None else [n] for n in whole]
 
     def _places(self, word: str, ids: list[int]) -> Pieces:
         ends = [*accumulate(len(self._pieces[n]) for n in ids)]  # in bytes
@@ -238,49 +259,6 @@ class ByteLevelBPETokenizer(Tokenizer):
             kept, characters = {}, 0
         self._cache = {**kept, **self._new_cache()}
         self._cached_characters = characters
-
-
-def _check_special_tokens(special_tokens: Sequence[str]) -> None:
-    if isinstance(special_tokens, str):
-        raise InputError(f"special_tokens is the text {special_tokens!r}; give a list of texts")
-    if "" in special_tokens or len(set(special_tokens)) < len(special_tokens):
-        raise InputError(f"special_tokens {list(special_tokens)} has an empty or a repeated one; give each once")
-    for token in special_tokens:
-        refuse_surrogates(token)
-
-
-def _check_vocabulary(vocabulary: dict[str, int], merges: Sequence[tuple[str, str]], special: dict[str, int]) -> None:
-    """InputError unless every merge joins two tokens into a token, and every token is a byte, a merge or special."""
-    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
-        raise InputError(f"the ids of the {len(vocabulary)} tokens are not 0 to {len(vocabulary) - 1}, each once")
-    absent = [character for character in ALPHABET if character not in vocabulary]
-    if absent:
-        raise InputError(
-            f"the vocabulary lacks {len(absent)} of the 256 bytes (first {CHARACTER_TO_BYTE[absent[0]]:#04x}, written "
-            f"{absent[0]!r}), so not every text could be encoded; use a byte-level vocabulary, or train one"
-        )
-    made = set(ALPHABET)
-    for rank, (left, right) in enumerate(merges):
-        for token in (left, right, left + right):
-            if token not in vocabulary:
-                raise InputError(
-                    f"merge {rank + 1}, {left!r} + {right!r}, needs the token {token!r}, which the vocabulary lacks; "
-                    "use vocab.json and merges.txt of the same tokenizer"
-                )
-            if token in special:
-                raise InputError(
-                    f"merge {rank + 1} uses {token!r}, but {token!r} is a special token; drop one of the two"
-                )
-        made.add(left + right)
-    ordinary = next((token for token in special if token in made), None)
-    if ordinary is not None:
-        raise InputError(f"the special token {ordinary!r} is also written like an ordinary one; give it another text")
-    orphans = [token for token in vocabulary if token not in made and token not in special]
-    if orphans:
-        raise InputError(
-            f"{len(orphans)} tokens of the vocabulary, the first {orphans[0]!r}, come from no merge and are not "
-            "special, so they could never be used; merges.txt may be cut short: copy it again, or name them as special tokens"
-        )
 
 
 def parse_merges(text: str, path: Path) -> list[tuple[str, str]]:

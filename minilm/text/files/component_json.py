@@ -17,6 +17,7 @@ from minilm.text.unicode.charsmap import Precompiled
 from minilm.text.unicode.cleaning import FORMS
 from minilm.text.unigram.sentencepiece_text import Nmt, WhitespaceMetaspace
 from minilm.text.words import pre_tokenizers as words
+from minilm.text.words.split_pattern import Split
 
 Spec = Mapping[str, Any]
 _FORGOTTEN = {"str_rep", "add_prefix_space", "prepend_scheme", "split"}  # of Metaspace, by version
@@ -108,6 +109,13 @@ def _pattern(cls: type) -> Callable[[Spec], Any]:
     return read
 
 
+def _split(spec: Spec) -> Split:
+    ((kind, pattern),) = spec["pattern"].items()
+    if kind not in ("String", "Regex"):
+        raise InputError(f"the pattern of Split in tokenizer.json is a {kind!r}; known are String and Regex")
+    return Split(_text(pattern), kind == "Regex", _text(spec["behavior"]), bool(spec.get("invert", False)))
+
+
 def _metaspace(cls: type) -> Callable[[Spec], Any]:
     """Metaspace as it is, and as it was before it had a prepend_scheme."""
 
@@ -192,6 +200,7 @@ _PRE_TOKENIZERS: dict[str, Callable[[Spec], Any]] = {
     "Whitespace": _plain(words.Whitespace),
     "WhitespaceSplit": _plain(words.WhitespaceSplit),
     "Metaspace": _metaspace(words.Metaspace),
+    "Split": _split,
     "Sequence": _pre_tokenizer_sequence,
 }
 _POST_PROCESSORS: dict[str, Callable[[Spec], Any]] = {
@@ -262,6 +271,12 @@ _WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     normalization.Replace: _replace_to_json,
     normalization.NormalizerSequence: _sequence("normalizers", "normalizers"),
     Precompiled: lambda part: {"type": "Precompiled", "precompiled_charsmap": part.precompiled_charsmap},
+    Split: lambda part: {
+        "type": "Split",
+        "pattern": {"Regex" if part.regex else "String": part.pattern},
+        "behavior": part.behavior,
+        "invert": part.invert,
+    },
     words.PreTokenizerSequence: _sequence("pretokenizers", "pretokenizers"),
     WhitespaceMetaspace: lambda part: {
         "type": "Sequence",

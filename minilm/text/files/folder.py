@@ -42,7 +42,10 @@ JSON, MAP, SENTENCEPIECE = "tokenizer.json", "special_tokens_map.json", "spiece.
 CLASSES: dict[str, type[PretrainedTokenizer]] = {
     cls.CLASS_NAME: cls for cls in (BertTokenizer, GPT2Tokenizer, T5Tokenizer, WordTokenizer)
 }
-WITHOUT_TYPES = {"T5Tokenizer", "RobertaTokenizer", "DistilBertTokenizer", "GPT2Tokenizer", "BartTokenizer"}
+WITHOUT_TYPES = {  # no token_type_ids unless the folder says so; the last two are what transformers calls any tokenizer.json
+    "T5Tokenizer", "RobertaTokenizer", "DistilBertTokenizer", "GPT2Tokenizer", "BartTokenizer", "PreTrainedTokenizer",
+    "TokenizersBackend",
+}  # fmt: skip
 _OWN = (
     "tokenizer_class",
     "format_version",

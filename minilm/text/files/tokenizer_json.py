@@ -134,7 +134,7 @@ def _byte_level_bpe(
     steps = pre_tokenizer.pretokenizers if isinstance(pre_tokenizer, PreTokenizerSequence) else [pre_tokenizer]
     if not any(isinstance(step, ByteLevel) for step in steps):
         raise InputError("its BPE model has no ByteLevel pre-tokenizer, and minilm has BPE on bytes only")
-    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges"):
+    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
         if spec.get(key):
             raise InputError(f"its BPE model has {key} {spec[key]!r}, which minilm does not have")
     merges = []
@@ -145,7 +145,15 @@ def _byte_level_bpe(
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise InputError(f"the merge {merge!r} of its model is no pair of tokens")
         merges.append((pair[0], pair[1]))
+    if spec.get("ignore_merges"):  # then any token may be one that no merge makes
+        unmade = special_places(vocabulary, added)
+        return ByteLevelBPETokenizer(vocabulary, merges, unmade, ignore_merges=True)
     return byte_level_bpe(vocabulary, merges, added)
+
+
+def special_places(vocabulary: Mapping[str, int], added: set[str]) -> list[str]:
+    """The added tokens that have a place in the vocabulary."""
+    return sorted(added & vocabulary.keys(), key=vocabulary.__getitem__)
 
 
 def byte_level_bpe(
@@ -166,7 +174,7 @@ def _model_to_json(model: Model) -> dict[str, Any]:
         return model.to_json()
     if isinstance(model, ByteLevelBPETokenizer):
         settings = {"dropout": None, "unk_token": None, "continuing_subword_prefix": "", "end_of_word_suffix": ""}
-        flags = {"fuse_unk": False, "byte_fallback": False, "ignore_merges": False}
+        flags = {"fuse_unk": False, "byte_fallback": False, "ignore_merges": model.ignore_merges}
         return {
             "type": "BPE",
             **settings,

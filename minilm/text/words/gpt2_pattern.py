@@ -83,8 +83,8 @@ def special_pattern(tokens: Iterable[str]) -> re.Pattern[str] | None:
 @cache
 def _gpt2_pattern() -> re.Pattern[str]:
     """The pattern above with its classes written out; built once in a process, in about a tenth of a second."""
-    letters = _ranges("L") + _parse(LATER_LETTERS)
-    numbers = _ranges("N") + _parse(LATER_NUMBERS)
+    letters = _ranges("L") + parse_ranges(LATER_LETTERS)
+    numbers = _ranges("N") + parse_ranges(LATER_NUMBERS)
     L, N, s = _inside_brackets(letters), _inside_brackets(numbers), WHITESPACE
     return re.compile(rf"'(?:[stmd]|re|ve|ll)| ?[{L}]+| ?[{N}]+| ?[^{s}{L}{N}]+|[{s}]+(?![^{s}])|[{s}]+")
 
@@ -101,7 +101,7 @@ def _ranges(major: str) -> list[tuple[int, int]]:
     return ranges
 
 
-def _parse(table: str) -> list[tuple[int, int]]:
+def parse_ranges(table: str) -> list[tuple[int, int]]:
     """ "1c89-1c8a 1138b" → [(0x1C89, 0x1C8A), (0x1138B, 0x1138B)]."""
     ends = [entry.split("-") for entry in table.split()]
     return [(int(pair[0], 16), int(pair[-1], 16)) for pair in ends]

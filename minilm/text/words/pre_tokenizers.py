@@ -146,6 +146,8 @@ class PreTokenizerSequence:
     def __call__(self, aligned: AlignedText) -> Words:
         words = WholeText()(aligned)
         for pretokenizer in self.pretokenizers:
+            if isinstance(pretokenizer, ByteLevel) and not (pretokenizer.add_prefix_space or pretokenizer.use_regex):
+                continue  # it leaves words as they are
             parts = [
                 pretokenizer(words.aligned.cut(start, end))
                 for start, end in zip(words.starts.tolist(), words.ends.tolist())
