@@ -1,4 +1,4 @@
-"""The command line: `minilm train | finetune | generate | evaluate | plot | info | doctor | corpora | kernels | bench`."""
+"""The command line: `minilm train | finetune | generate | evaluate | plot | info | doctor | ... | explain`."""
 
 from __future__ import annotations
 
@@ -229,6 +229,14 @@ def kernels(options: Any) -> int:
     return 0
 
 
+def explain(options: Any) -> int:
+    from minilm.formulas import explain, overview
+
+    language = "zh" if options.zh else "en"
+    print(explain(options.formula, language, options.latex) if options.formula else overview(language))
+    return 0
+
+
 COMMANDS = {
     "train": train,
     "generate": generate,
@@ -238,5 +246,6 @@ COMMANDS = {
     "doctor": doctor,
     "corpora": corpora,
     "kernels": kernels,
+    "explain": explain,
 }
 COMPUTING = ("train", "generate", "evaluate")  # these may have to compile kernels first

@@ -20,6 +20,7 @@ minilm trains, reads and runs language models, written by hand in NumPy.
   minilm finetune TASK --data FILE     fine-tune for a task, with a report
   minilm generate RUN --prompt "The "  let it write
   minilm plot RUN RUN                  compare runs
+  minilm explain attention             a formula, its code and an example (--zh: in Chinese)
 
 RUN is the folder that `minilm train` names. Every command has its own --help."""
 
@@ -34,6 +35,7 @@ SUMMARIES = {
     "kernels": "compile the kernels ahead of time",
     "bench": "benchmarks beside PyTorch",
     "finetune": "train for a task and write a report",
+    "explain": "a formula: its code, an example, its tests",
 }
 CHECKPOINT_HELP = "best (lowest validation loss), last, or the number of a step"
 RUN_OPTIONS = ("out", "resume", "quiet")  # options of `train` that are no part of a RunConfig
@@ -174,7 +176,7 @@ def reader_parsers(make: Callable[[str, str], Any]) -> tuple[Any, ...]:
 
 
 def other_parsers(make: Callable[[str, str], Any]) -> tuple[Any, ...]:
-    """The options of doctor, corpora and kernels; bench and finetune read theirs themselves."""
+    """The options of doctor, corpora, kernels and explain; bench and finetune read theirs themselves."""
     doctor = make("Say what is installed, which BLAS runs on how many threads, whether Numba and CuPy work.", "doctor")
     corpora = make("List the corpora that `minilm train --corpus` knows by name.", "corpora")
     kernels = make(
@@ -187,7 +189,15 @@ def other_parsers(make: Callable[[str, str], Any]) -> tuple[Any, ...]:
     )
     bench = make("Benchmarks beside PyTorch; see minilm bench --help.", "bench NAME")
     finetune = make("Train a model for a task; see minilm finetune --help.", "finetune TASK --data FILE")
-    return doctor, corpora, kernels, bench, finetune
+    explain = make(
+        "Show a formula: how it reads, the code that realises it, an example with every number in between, where the documents "
+        "have it, which tests prove it. Without a name: the list of all.",
+        "explain [NAME] [--zh] [--latex]",
+    )
+    explain.add_argument("formula", type=str, nargs="?", metavar="NAME", help="such as attention, or a number: F1")
+    explain.add_argument("--zh", action="store_true", help="in Chinese")
+    explain.add_argument("--latex", action="store_true", help="also as LaTeX")
+    return doctor, corpora, kernels, bench, finetune, explain
 
 
 def explain(message: str, parser: Any, command: str) -> str:

@@ -50,7 +50,7 @@ def run_minilm(job: Job) -> dict[str, Any]:
         trainer.train()
         training = clock.read()
         clock = Clock()
-        pass
+        trainer.compute_metrics = None  # of validation, whose examples it knows; the judgement has its own
         predictions = trainer.predict(prepared.test.rows, **generation(prepared)).predictions
         losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     return {**result(job, prepared, prepared.judge(predictions).scores, losses, training, clock), "steps": trainer.step}

@@ -251,7 +251,7 @@ def check_ids(
 
 
 def shift_right(labels: Any, start_token_id: int, pad_token_id: int) -> np.ndarray:
-    """The decoder's input for these labels: the start token, then all labels but the last; −100 becomes padding.    [eq:shift-right] [F7]"""
+    """The decoder's input: the start token, then all labels but the last; −100 becomes padding.    [eq:shift-right] [F7]"""
     labels = as_array(labels)
     shifted = np.full_like(labels, start_token_id)
     shifted[:, 1:] = labels[:, :-1]

@@ -18,7 +18,9 @@ class Coverage(NamedTuple):
 
 
 def vocabulary_coverage(words: Iterable[str], vocabulary: Container[str]) -> Coverage:
-    r"""c_tokens = Σ_{w ∈ V} n(w) / Σ_w n(w),   c_types = |{w : n(w) > 0} ∩ V| / |{w : n(w) > 0}|.    [eq:coverage] [F18; 003 FAQ Q2]
+    r"""c_tokens = Σ_{w ∈ V} n(w) / Σ_w n(w),   c_types = |{w : n(w) > 0} ∩ V| / |{w : n(w) > 0}|.
+
+    [eq:coverage] [F18; 003 FAQ Q2]
 
     words: a text as a tokenizer cut it, n(w) times the word w. vocabulary: V, a set or dict of the known words.
     Returns both shares and how often each unknown word occurs. The two differ, since a
