@@ -14,6 +14,7 @@ Array = Any
 Shape = tuple[int, ...]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+HALVES = ("float16", "bfloat16")  # a GPU has kernels for them
 
 
 def floats(
@@ -21,7 +22,7 @@ def floats(
 ) -> None:
     """Raise TypeError unless `arrays`, and those of `optional` that are given, have one dtype, float32 or float64.
 
-    names: of all of them, for the message.
+    On a GPU also float16 or bfloat16. names: of all of them, for the message.
     """
     first = arrays[0]
     kind, dtype = type(first), getattr(first, "dtype", None)
@@ -42,7 +43,7 @@ def floats(
             continue
         if getattr(array, "dtype", None) is None or isinstance(array, np.generic):
             raise TypeError(f"{kernel}: {name} is a {type(array).__name__}; give an array of float32 or float64")
-        if array.dtype not in FLOATS:
+        if array.dtype not in FLOATS and not (array.dtype.name in HALVES and array_namespace(array) is not np):
             raise TypeError(
                 f"{kernel}: {name} is {array.dtype}; give {alternative}float32 or float64 (cast with astype)"
             )

@@ -36,7 +36,7 @@ HOMES = {"numba": "numpy", "cupy": "cupy"}  # whose arrays they take; the refere
 MODULES = {"numba": f"{PACKAGE}.cpu", "cupy": f"{PACKAGE}.gpu"}
 MISSING = {
     "numba": "the numba kernels need Numba, which cannot be imported; install it: pip install numba",
-    "cupy": "there are no CuPy kernels here; the reference computes on CuPy arrays too: use_kernels('reference')",
+    "cupy": 'the cupy kernels need CuPy and an NVIDIA GPU; install CuPy: pip install "minilm[cuda12]" or "minilm[cuda13]"',
 }
 
 _chosen: ContextVar[str | None] = ContextVar("minilm_kernels", default=None)  # each thread starts with None
@@ -119,9 +119,14 @@ def backend(name: str) -> ModuleType:
         raise ImportError(MISSING[name])
     try:
         importlib.import_module(name)
-        return importlib.import_module(MODULES[name])
+        module = importlib.import_module(MODULES[name])
     except ImportError as error:
         raise ImportError(f"{MISSING[name]} ({error})") from error
+    if name == "cupy":
+        reason = importlib.import_module(f"{MODULES[name]}.compile").no_device()
+        if reason:
+            raise ImportError(f"the cupy kernels cannot run here: {reason}")
+    return module
 
 
 def serving(array: Any) -> ModuleType:

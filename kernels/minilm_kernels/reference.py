@@ -87,7 +87,7 @@ def attention(
         S += xp.where(key_padding_mask, 0, -xp.inf).astype(S.dtype)[:, None, None, :]
 
     # softmax over the keys, in place; a row of −∞ only becomes a row of zeros
-    m = S.max(axis=-1, keepdims=True, initial=-xp.inf)
+    m = row_max(S)
     S -= xp.where(m == -xp.inf, xp.zeros((), S.dtype), m)
     W = xp.exp(S, out=S)
     total = W.sum(axis=-1, keepdims=True)
@@ -157,6 +157,12 @@ def attention_decode(
     Arguments as in attention. Causal by default: the last query sees the whole cache, the one before it one key less.
     """
     return attention(query, key, value, causal=causal, key_padding_mask=key_padding_mask, bias=bias, scale=scale)[0]
+
+
+def row_max(a: Array) -> Array:
+    """max(a) over the last axis, (..., 1); −∞ where that has no elements. (CuPy's max has no `initial`.)"""
+    xp = array_namespace(a)
+    return a.max(axis=-1, keepdims=True) if a.shape[-1] else xp.full((*a.shape[:-1], 1), -xp.inf, a.dtype)
 
 
 def grouped(a: Array, H_kv: int) -> Array:

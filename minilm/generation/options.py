@@ -165,7 +165,9 @@ class GenerationOptions:
             value = getattr(self, name)
             forced = set() if value is None else {value} if hasattr(value, "__index__") else set(value)
             if forced and forced <= set(self.suppress_tokens or ()):
-                raise InputError(f"{name} {value} is in suppress_tokens too, so nothing could come there; take it out of one")
+                raise InputError(
+                    f"{name} {value} is in suppress_tokens too, so nothing could come there; take it out of one"
+                )
         if self.bad_words_ids is not None:
             if not isinstance(self.bad_words_ids, list | tuple) or not self.bad_words_ids:
                 raise InputError(

@@ -60,7 +60,7 @@ def worth_splitting(M: int, N: int, K: int) -> bool:
     B's packed copy must serve many rows of A, more of them where C is gone through once for every MOST_K k's.
     """
     least = (128, SMALL) if K <= MOST_K else (384, 2 * SMALL)
-    return min(N, K) >= 128 and M >= least[0] and M * N * K >= least[1]
+    return min(N, K) >= 128 and least[0] <= M and least[1] <= M * N * K
 
 
 def worth_chunks(M: int, N: int, K: int) -> bool:

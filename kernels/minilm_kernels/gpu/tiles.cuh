@@ -1,0 +1,81 @@
+// A tile: a few rows of a matrix in shared memory. How it is filled, and products of tiles on CUDA cores.
+//
+// 16 threads (tx) stand along a row, THREADS/16 (ty) along the rows. A thread keeps an RM x RN part of the product in
+// registers: rows ty·RM … ty·RM + RM − 1, columns tx, tx + 16, tx + 32, … (neighbouring threads, neighbouring addresses).
+#pragma once
+
+template <typename A> struct alignas(16) Four { A a, b, c, d; };
+template <typename T> struct alignas(16) Sixteen { T x[16 / sizeof(T)]; };  // 16 bytes, one load
+
+template <typename A, typename T> DEVICE A as(T x) { return A(widen(x)); }
+template <> DEVICE f16 as<f16, f16>(f16 x) { return x; }
+template <> DEVICE bf16 as<bf16, bf16>(bf16 x) { return x; }
+
+// tile[r][c] = g[first + r][c] for r < ROWS, c < D; zeros outside (count rows, width columns), so that a product may
+// run over the whole tile. LD: the distance of two rows of the tile. stride: that of two rows of g, in elements.
+template <int THREADS, int ROWS, int D, int LD, typename S, typename T>
+DEVICE void load_tile(S* tile, const T* __restrict__ g, i64 stride, int first, int count, int width) {
+  constexpr int V = 16 / sizeof(T);
+  const u64 alignment = reinterpret_cast<u64>(g) | static_cast<u64>(stride * sizeof(T)) | static_cast<u64>(width * sizeof(T));
+  T zero_bits = T();
+  const S zero = as<S>(zero_bits);
+  if (alignment % 16 == 0) {  // 16 bytes a load
+    for (int e = threadIdx.x; e < ROWS * (D / V); e += THREADS) {
+      const int r = e / (D / V), c = e % (D / V) * V;
+      S* to = tile + r * LD + c;
+      if (first + r < count && c < width) {
+        const Sixteen<T> part = *reinterpret_cast<const Sixteen<T>*>(g + (first + r) * stride + c);
+#pragma unroll
+        for (int i = 0; i < V; i++) to[i] = as<S>(part.x[i]);
+      } else {
+#pragma unroll
+        for (int i = 0; i < V; i++) to[i] = zero;
+      }
+    }
+  } else {
+    for (int e = threadIdx.x; e < ROWS * D; e += THREADS) {
+      const int r = e / D, c = e % D;
+      tile[r * LD + c] = first + r < count && c < width ? as<S>(g[(first + r) * stride + c]) : zero;
+    }
+  }
+}
+
+// part[i][j] += Σ_d P[ty·RM + i][d] · Q[tx + 16 j][d]: rows of P with rows of Q.    [eq:scores-tile]
+template <int RM, int RN, int D, int LD, typename A>
+DEVICE void rows_with_rows(A (&part)[RM][RN], const A* P, const A* Q, int ty, int tx) {
+#pragma unroll 4
+  for (int d = 0; d < D; d += 4) {
+    Four<A> p[RM], q[RN];
+#pragma unroll
+    for (int i = 0; i < RM; i++) p[i] = *reinterpret_cast<const Four<A>*>(P + (ty * RM + i) * LD + d);
+#pragma unroll
+    for (int j = 0; j < RN; j++) q[j] = *reinterpret_cast<const Four<A>*>(Q + (tx + 16 * j) * LD + d);
+#pragma unroll
+    for (int i = 0; i < RM; i++) {
+#pragma unroll
+      for (int j = 0; j < RN; j++) {
+        part[i][j] = multiply_add(p[i].a, q[j].a, part[i][j]);
+        part[i][j] = multiply_add(p[i].b, q[j].b, part[i][j]);
+        part[i][j] = multiply_add(p[i].c, q[j].c, part[i][j]);
+        part[i][j] = multiply_add(p[i].d, q[j].d, part[i][j]);
+      }
+    }
+  }
+}
+
+// part[i][j] += Σ_n W[ty·RM + i][n] · V[n][tx + 16 j]: the plain product of two tiles.
+template <int RM, int RC, int N, int LDW, int LDV, typename A>
+DEVICE void rows_with_columns(A (&part)[RM][RC], const A* W, const A* V, int ty, int tx) {
+#pragma unroll 2
+  for (int n = 0; n < N; n++) {
+    A v[RC];
+#pragma unroll
+    for (int j = 0; j < RC; j++) v[j] = V[n * LDV + tx + 16 * j];
+#pragma unroll
+    for (int i = 0; i < RM; i++) {
+      const A w = W[(ty * RM + i) * LDW + n];
+#pragma unroll
+      for (int j = 0; j < RC; j++) part[i][j] = multiply_add(w, v[j], part[i][j]);
+    }
+  }
+}
