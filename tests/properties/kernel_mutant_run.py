@@ -29,7 +29,7 @@ from properties.kernel_attention_laws import ATTENTION_LAWS
 from properties.kernel_backends import Backend
 from properties.kernel_laws import LAWS
 from properties.kernel_more_laws import MORE_LAWS
-from properties.kernel_mutants import FOLDER, MUTANTS, ON_UNIT, Mutant
+from properties.kernel_mutants import BLOCK_SIZES, FOLDER, MUTANTS, ON_UNIT, Mutant
 
 NAME = "mutated_minilm_kernels"
 SHORT = {"formula": "equals_the_formula", "derivative": "gradient_is_the_derivative"}
@@ -112,12 +112,12 @@ def backend_of(file: str) -> str:
     return "numba" if file.startswith("cpu/") else "reference"
 
 
-def try_mutant(mutant: Mutant) -> tuple[str | None, str]:
+def try_mutant(mutant: Mutant, examples: int = EXAMPLES) -> tuple[str | None, str]:
     """The first law that notices, and what it says."""
     with mutated(mutant) as package:
         kernels = Backend(backend_of(mutant.file), package, size="medium")
         for check in mutant.checks.split():
-            said = complaint(check, kernels, EXAMPLES)
+            said = complaint(check, kernels, examples)
             if said:
                 return check, said
     return None, "survived"
@@ -132,6 +132,8 @@ def main(numbers: list[str]) -> None:
                 for check, backend in checks:
                     said = complaint(check, Backend(backend, package, size="medium"), 4)
                     print(json.dumps([number, f"{backend}: {check}", said]), flush=True)
+        elif number.startswith("size"):
+            print(json.dumps([number, *try_mutant(BLOCK_SIZES[int(number.removeprefix("size"))], 25)]), flush=True)
         else:
             print(json.dumps([int(number), *try_mutant(MUTANTS[int(number)])]), flush=True)
 

@@ -195,3 +195,25 @@ MUTANTS = [
     Mutant("reference: AdamW's step not unbiased", "formulas/update.py", "adamw_follows_its_formula",
            "change *= lr * c / (1 - beta1**step)", "change *= lr * c"),
 ]  # fmt: skip
+
+
+# Not bugs: other sizes of blocks. Nothing that the laws say may depend on them.
+TILED = "formula:attention derivative:attention several_tiles_follow_the_formula causal_weights_are_a_triangle"
+BLOCK_SIZES = [
+    Mutant("32 keys in a tile", "cpu/attention_call.py", TILED, "KEYS = 96 ", "KEYS = 32 "),
+    Mutant("160 keys in a tile", "cpu/attention_call.py", TILED, "KEYS = 96 ", "KEYS = 160 "),
+    Mutant("128 bytes of queries in a tile", "cpu/attention_call.py", TILED, "ROW_BYTES = 256 ", "ROW_BYTES = 128 "),
+    Mutant("keys in chunks of 8, backward", "cpu/attention_gradient.py", TILED, "SMALLEST_CHUNK = 256 ", "SMALLEST_CHUNK = 8 "),
+    Mutant("keys in chunks of 16, decoding", "cpu/attention_decoding.py", "decoding_equals_attention",
+           "CHUNK = 256 ", "CHUNK = 16 "),
+    Mutant("16 k's in a block", "cpu/gemm.py", "formula:linear derivative:linear", "KC = 384 ", "KC = 16 "),
+    Mutant("one panel in a block", "cpu/gemm.py", "formula:linear derivative:linear", "PANELS = 12 ", "PANELS = 1 "),
+    Mutant("few rows of a turned A", "cpu/gemm.py", "formula:linear derivative:linear", "12 * ROWS", "ROWS"),
+    Mutant("elements by 64", "cpu/activations.py", "formula:gelu formula:silu_mul", "BLOCK = 1 << 14 ", "BLOCK = 1 << 6 "),
+    Mutant("two rows of a norm", "cpu/norms.py", "formula:layer_norm formula:rms_norm", "CHUNK_ROWS = 16 ", "CHUNK_ROWS = 2 "),
+    Mutant("losses by threes", "cpu/loss.py", "formula:softmax_cross_entropy", "SUMMED = 16 ", "SUMMED = 3 "),
+    Mutant("columns of a table by 16", "cpu/update.py", "every_id_gets_its_sum", "COLUMNS = 128 ", "COLUMNS = 16 "),
+    Mutant("unit: one panel of B in a block", "cpu/gemm_split.py", UNIT, "BLOCK = 4 ", "BLOCK = 1 "),
+    Mutant("unit: 64 k's at once", "cpu/gemm_split.py", UNIT, "MOST_K = 512", "MOST_K = 64"),
+    Mutant("unit: chunks of 64 k's", "cpu/gemm_chunks.py", CHUNKS, "CHUNK = 384 ", "CHUNK = 64 "),
+]  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from properties.kernel_backends import has_numba
-from properties.kernel_mutants import MUTANTS, ON_UNIT
+from properties.kernel_mutants import BLOCK_SIZES, MUTANTS, ON_UNIT
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,10 +37,10 @@ def run(*numbers: int | str, target: dict[str, str] = TARGET) -> list[list]:
 
 def test_the_list_is_long_enough_and_names_are_unique():
     assert sum(mutant.file.startswith("cpu/") for mutant in MUTANTS) >= 25
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    assert len({mutant.name for mutant in [*MUTANTS, *BLOCK_SIZES]}) == len(MUTANTS) + len(BLOCK_SIZES)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", [*MUTANTS, *BLOCK_SIZES], ids=lambda mutant: mutant.name)
 def test_no_mutant_is_stale(mutant):
     assert mutant.source()
 
@@ -56,6 +56,16 @@ def test_the_kernels_without_a_bug_pass():
     """Loaded in the same way: else a mutant might be 'caught' for being loaded."""
     assert [(check, said) for _, check, said in run("none") if said] == []
     assert [(check, said) for _, check, said in run("unit", target=WITH_UNIT) if said] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_numba(), reason="Numba is not installed")
+def test_the_size_of_a_block_changes_nothing_that_the_laws_say():
+    names = {f"size{i}": mutant for i, mutant in enumerate(BLOCK_SIZES)}
+    said = run(*(name for name in names if names[name].checks not in ON_UNIT))
+    said += run(*(name for name in names if names[name].checks in ON_UNIT), target=WITH_UNIT)
+    assert {names[name].name: words for name, law, words in said if law is not None} == {}
+    assert len(said) == len(BLOCK_SIZES)
 
 
 @pytest.mark.slow
