@@ -6,7 +6,7 @@
     print(formulas.explain("attention"))     # what `minilm explain attention` prints
 
 An entry is data in one of the files of families/, one file per family. A formula that the documents have wrong has a second
-entry, in families/documents.py, with a counter-example that runs.
+entry, in families/documents.py, with a counter-example that runs (families/counter_examples.py).
 """
 
 from minilm.formulas.entry import Formula, Letter, Step, Text

@@ -11,7 +11,8 @@ from minilm.formulas.entry import Formula, Text
 
 FAMILIES = {  # each a file in minilm/formulas/families with a tuple FORMULAS
     "attention": Text("Attention", "注意力"),
-    "layers": Text("Layers and blocks", "层与块"),
+    "layers": Text("Layers", "层"),
+    "blocks": Text("Blocks", "块"),
     "positions": Text("Positions", "位置"),
     "language": Text("Language models and their losses", "语言模型与损失"),
     "pretraining": Text("Pre-training", "预训练"),

@@ -14,7 +14,10 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 PACKAGES = ("minilm", "minilm_kernels")
-REGISTRY, DOCUMENTS = "minilm/formulas/", "minilm/formulas/families/documents.py"  # what is said of tags is no tag
+REGISTRY, DOCUMENTS = (
+    "minilm/formulas/",
+    "minilm/formulas/families/counter_examples.py",
+)  # what is said of tags is no tag
 TAG = re.compile(r"\[eq:([^\]]*)\]")
 TRAILING_TAGS = re.compile(r"\s*#\s*(?:\[eq:[^\]]*\]\s*)+$|(?:\s*\[eq:[^\]]*\])+\s*$")
 LEADING_TAGS = re.compile(r"#\s*(?:\[eq:[^\]]*\][\s:]*)+")

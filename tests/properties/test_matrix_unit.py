@@ -96,6 +96,13 @@ def test_bits_of_sums_cut_along_k_do_not_depend_on_the_number_of_threads(generat
     assert len(set(results)) == 1
 
 
+def test_a_sum_of_very_many_numbers_takes_bearable_room():
+    from minilm_kernels.cpu.gemm_plan import worth_chunks
+
+    assert worth_chunks(128, 128, 4096)
+    assert not worth_chunks(128, 128, 1 << 20)  # 2,731 chunks of 64 KiB
+
+
 def test_a_row_with_infinity_leaves_the_other_rows_alone(unit, generator):
     a, b = drawn(generator, 100, 64), drawn(generator, 64, 50)
     clean = minilm_kernels.matmul(a, b)

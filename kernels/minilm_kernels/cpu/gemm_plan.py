@@ -15,6 +15,7 @@ from minilm_kernels.cpu.target import lanes_of
 
 MOST_ROWS = 8  # panels of rows in a task on the matrix unit
 CHUNK_BYTES = 3 << 19  # of packed A and B in a task of gemm_chunks
+SUMS_BYTES = 16 << 20  # of its C's, one for each chunk
 SMALL = 1 << 27  # multiplications
 SHARED_LIMIT = 1 << 26  # bytes of B that are packed for all tasks at once; beyond, each task packs its own block
 
@@ -64,8 +65,10 @@ def worth_splitting(M: int, N: int, K: int) -> bool:
 
 
 def worth_chunks(M: int, N: int, K: int) -> bool:
-    """Whether to cut the sums along k: C is small, and what a task packs stays in its second cache."""
-    return min(M, N) >= 64 and K >= 2 * CHUNK and (M + N) * CHUNK * STEP_BYTES <= CHUNK_BYTES * PANEL * K_TILE
+    """Whether to cut the sums along k: what a task packs stays in its second cache, and all chunks' C take bearable room."""
+    packed = (M + N) * CHUNK * STEP_BYTES // (PANEL * K_TILE)
+    sums = 4 * M * N * -(-K // CHUNK)
+    return min(M, N) >= 64 and K >= 2 * CHUNK and packed <= CHUNK_BYTES and sums <= SUMS_BYTES
 
 
 @functools.lru_cache(4096)
