@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,29 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("dev"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+COMPILER = pytest.StashKey[subprocess.Popen]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before all tests: compile the kernels on another core while the first tests run, as `minilm kernels` does.
+
+    Without it the tests that need them compile one after the other; from the second run on the cache has them.
+    """
+    whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not session.config.option.collectonly
+    if whole and find_spec("numba") and os.environ.get("MINILM_KERNELS") != "reference":
+        folders = [str(session.config.rootpath), str(session.config.rootpath / "kernels")]
+        session.stash[COMPILER] = subprocess.Popen(
+            [sys.executable, "-m", "minilm", "kernels"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")])},
+        )  # fmt: skip
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if compiler := session.stash.get(COMPILER, None):
+        compiler.kill()
+        compiler.wait()
 
 
 @pytest.fixture

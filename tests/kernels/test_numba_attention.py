@@ -272,6 +272,7 @@ def run_these_tests(environment, tests):
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+@pytest.mark.slow
 def test_without_a_compiler():
     """The same source as ordinary Python."""
     run_these_tests({"NUMBA_DISABLE_JIT": "1"}, "(edges and (31-65 or 33-95)) or nothing_to_do or (options and mask)")

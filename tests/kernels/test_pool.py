@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -79,7 +80,13 @@ def test_the_other_threads_do_help():
 def test_a_thread_begins_with_its_own_range():
     """Of two tasks on two threads each begins its own; the caller may also do both, or the other one, but never crosswise."""
     pool.set_num_threads(2)
-    seen = {tuple(run(2, work=20_000)[1]) for _ in range(200)}
+    seen, end = set(), time.monotonic() + 10
+    for i in itertools.count():
+        seen.add(tuple(run(2, work=20_000)[1].tolist()))
+        if i >= 200 and (
+            (0, 1) in seen or time.monotonic() > end
+        ):  # the system may give the other core to others for a while
+            break
     assert (0, 1) in seen
     assert (1, 0) not in seen
 

@@ -35,9 +35,8 @@ def reversal(generator, rows, longest=7):
     return ids, labels
 
 
-@pytest.mark.parametrize(
-    "norm_first", [pytest.param(False, marks=pytest.mark.slow), True], ids=["post-norm", "pre-norm"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("norm_first", [False, True], ids=["post-norm", "pre-norm"])
 def test_it_learns_to_reverse(norm_first):
     """Sequences of 3 to 7 tokens out of 10; judged on ones it has not seen, decoded token by token."""
     generator = np.random.default_rng(1)
