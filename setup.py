@@ -11,8 +11,15 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = "0.1.0"
 
-TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100"]
+CHAT = ["jinja2>=3.1.6"]
+TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", *CHAT]
 LINT = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2.0", "types-PyYAML", "types-tqdm"]
+LESSONS = [  # what `python -m lessons.build` needs
+    "sphinx>=8.1", "myst-nb>=1.3", "sphinx-book-theme>=1.1.4", "sphinx-copybutton>=0.5.2",
+    "nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29",
+    # the CUDA compiler of the GPU simulator, for the chapter on kernels
+    "nvidia-cuda-nvrtc-cu12>=12.4; sys_platform == 'linux' and platform_machine == 'x86_64'",
+]  # fmt: skip
 
 setup(
     name="minilm",
@@ -42,9 +49,12 @@ setup(
         "numba>=0.61; sys_platform != 'emscripten'",  # without it (in a browser) the NumPy reference serves
     ],
     extras_require={
-        "cuda12": ["cupy-cuda12x>=13"],
-        "cuda13": ["cupy-cuda13x>=14"],
+        "cuda12": ["cupy-cuda12x[ctk]>=14", "ml_dtypes>=0.5"],  # ctk: CUDA's libraries as wheels; a driver is enough
+        "cuda13": ["cupy-cuda13x[ctk]>=14", "ml_dtypes>=0.5"],
+        "chat": CHAT,  # templates of chat models are written in Jinja
         "hub": ["huggingface_hub>=0.23"],  # to download; folders and its cache are opened without it
+        "lessons": LESSONS,
+        "course": ["nbgrader>=0.9.5", "jupytext>=1.16", "psutil>=5.9"],  # a teacher's; students need none of it
         "test": TEST,
         "dev": TEST + LINT + ["pre-commit>=3.7", "build>=1.2"],
     },

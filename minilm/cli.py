@@ -71,6 +71,10 @@ def dispatch(arguments: list[str]) -> int:
         from minilm.cli_finetune import main as finetune
 
         return finetune(arguments[1:])
+    if arguments[:1] == ["pretrain"]:  # so have its families
+        from minilm.cli_pretrain import main as pretrain
+
+        return pretrain(arguments[1:])
     from minilm.cli_options import build_parser, parse
 
     if not arguments:
@@ -95,7 +99,7 @@ def train(options: Any) -> int:
     from minilm.training.config import from_mapping
     from minilm.training.run import default_folder
 
-    names = ("corpus", "tokenizer", "validation_fraction", "model", "training")
+    names = [f.name for f in fields(RunConfig)]
     values = options.as_dict()
     config = from_mapping(RunConfig, {name: values[name] for name in names}, "the command line")
     folder = Path(options.resume or options.out or default_folder(config.corpus))
@@ -168,9 +172,15 @@ def generate(options: Any) -> int:
     config = GenerationConfig(**{f.name: options[f.name] for f in fields(GenerationConfig)})
     if options.seed is not None and options.seed < 0:
         raise InputError(f"--seed is {options.seed}; it must be 0 or more")
-    stream(open_run(options.run, options.checkpoint), options.prompt, config, options.seed)
+    stream(on_device(open_run(options.run, options.checkpoint), options.device), options.prompt, config, options.seed)
     print()
     return 0
+
+
+def on_device(run: Any, device: str) -> Any:
+    """An opened run with its model on a device."""
+    run.model.to(device)
+    return run
 
 
 def evaluate(options: Any) -> int:
@@ -178,7 +188,7 @@ def evaluate(options: Any) -> int:
     from minilm.training import evaluate_on, open_run
 
     corpus = open_corpus(options.corpus)
-    run = open_run(options.run, options.checkpoint)
+    run = on_device(open_run(options.run, options.checkpoint), options.device)
     loss, perplexity, bits, tokens = evaluate_on(run, corpus)
     print(f"corpus              {corpus.name} ({tokens:,} tokens predicted)")
     print(f"checkpoint          step {run.checkpoint.step}")
@@ -229,6 +239,12 @@ def kernels(options: Any) -> int:
     return 0
 
 
+def selftest(options: Any) -> int:
+    from minilm.selftest import selftest as run
+
+    return run(options.device)
+
+
 def explain(options: Any) -> int:
     from minilm.formulas import explain, overview
 
@@ -247,5 +263,6 @@ COMMANDS = {
     "corpora": corpora,
     "kernels": kernels,
     "explain": explain,
+    "selftest": selftest,
 }
 COMPUTING = ("train", "generate", "evaluate")  # these may have to compile kernels first

@@ -42,6 +42,7 @@ Put texts into classes. A TSV file looks like this, its first line naming the co
 
   minilm finetune classification --data reviews.tsv
   minilm finetune classification --data reviews.tsv --model bert-folder --epochs 2 --batch_size 32
+  minilm finetune classification --data reviews.tsv --num_hidden_layers 1 --dropout 0.3 --scheduler cosine
   minilm finetune classification --data mails.jsonl --text body --label folder
   minilm finetune classification --data pairs.tsv --text premise --second hypothesis
   minilm finetune classification --data ratings.tsv --columns rating,text --label rating --rating_threshold 0.5
@@ -81,6 +82,8 @@ Translate. A TSV file has a text and its translation a line:
 
   minilm finetune translation --data pairs.tsv
   minilm finetune translation --data en_zh.tsv --columns en,zh,by --source en --target zh --size small --epochs 10
+  minilm finetune translation --data pairs.tsv --model_type transformer --hidden_size 256 --label_smoothing 0.1
+                       (a new encoder-decoder as in "Attention Is All You Need", not a T5; each size can be chosen)
   minilm finetune translation --data pairs.tsv --model t5-folder --prefix "translate English to German: " --beams 4
 
 Several translations of one text stay together when the file is split, and the test takes them all as references.""",

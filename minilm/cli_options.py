@@ -18,6 +18,7 @@ minilm trains, reads and runs language models, written by hand in NumPy.
   minilm train                         train a small GPT on the Python manual (nothing to download)
   minilm train --corpus my.txt         ... on your own text
   minilm finetune TASK --data FILE     fine-tune for a task, with a report
+  minilm pretrain FAMILY --data FILE   train a BERT, T5 or GPT-2 on text from nothing
   minilm generate RUN --prompt "The "  let it write
   minilm plot RUN RUN                  compare runs
   minilm explain attention             a formula, its code and an example (--zh: in Chinese)
@@ -35,7 +36,9 @@ SUMMARIES = {
     "kernels": "compile the kernels ahead of time",
     "bench": "benchmarks beside PyTorch",
     "finetune": "train for a task and write a report",
+    "pretrain": "train a BERT, T5 or GPT-2 from nothing",
     "explain": "a formula: its code, an example, its tests",
+    "selftest": "compare a GPU with the CPU",
 }
 CHECKPOINT_HELP = "best (lowest validation loss), last, or the number of a step"
 RUN_OPTIONS = ("out", "resume", "quiet")  # options of `train` that are no part of a RunConfig
@@ -170,13 +173,15 @@ def reader_parsers(make: Callable[[str, str], Any]) -> tuple[Any, ...]:
 
     info = make("Show a run's model as a table: layers, shapes, parameters, cost per token, memory.", "info RUN")
     info.add_argument("run", type=str, help="the run folder")
+    for reader in (generate, evaluate):
+        reader.add_argument("--device", type=str, default="cpu", help="cpu, or cuda for a GPU")
     for reader in (generate, evaluate, info):
         reader.add_argument("--checkpoint", type=str, default="best", help=CHECKPOINT_HELP)
     return generate, evaluate, plot, info
 
 
 def other_parsers(make: Callable[[str, str], Any]) -> tuple[Any, ...]:
-    """The options of doctor, corpora, kernels and explain; bench and finetune read theirs themselves."""
+    """The options of doctor, corpora, kernels and explain; bench, finetune and pretrain read theirs themselves."""
     doctor = make("Say what is installed, which BLAS runs on how many threads, whether Numba and CuPy work.", "doctor")
     corpora = make("List the corpora that `minilm train --corpus` knows by name.", "corpora")
     kernels = make(
@@ -189,6 +194,7 @@ def other_parsers(make: Callable[[str, str], Any]) -> tuple[Any, ...]:
     )
     bench = make("Benchmarks beside PyTorch; see minilm bench --help.", "bench NAME")
     finetune = make("Train a model for a task; see minilm finetune --help.", "finetune TASK --data FILE")
+    pretrain = make("Train a model from nothing; see minilm pretrain --help.", "pretrain FAMILY --data FILE")
     explain = make(
         "Show a formula: how it reads, the code that realises it, an example with every number in between, where the documents "
         "have it, which tests prove it. Without a name: the list of all.",
@@ -197,7 +203,35 @@ def other_parsers(make: Callable[[str, str], Any]) -> tuple[Any, ...]:
     explain.add_argument("formula", type=str, nargs="?", metavar="NAME", help="such as attention, or a number: F1")
     explain.add_argument("--zh", action="store_true", help="in Chinese")
     explain.add_argument("--latex", action="store_true", help="also as LaTeX")
-    return doctor, corpora, kernels, bench, finetune, explain
+    selftest = make(
+        "Check that a GPU computes what the CPU computes: every kernel, a short training; then the times of both. Without "
+        "a GPU: the reason, exit code 2.",
+        "selftest --device cuda",
+    )
+    selftest.add_argument("--device", type=str, default="cuda", help="cuda, the GPU")
+    return doctor, corpora, kernels, bench, finetune, pretrain, explain, selftest
+
+
+def own_parser(command: str, kind: str, description: str, usage: str) -> tuple[Any, Any]:
+    """(parser, jsonargparse) of a command that reads its own options, as `minilm pretrain KIND` does.
+
+    Complaints are one sentence; the help keeps the line breaks of the description.
+    """
+    require("yaml", "the command line")  # jsonargparse needs it too, and its absence would be blamed on jsonargparse
+    jsonargparse: Any = require("jsonargparse", "the command line")
+    where = f"minilm {command} {kind}".rstrip()
+
+    class Parser(jsonargparse.ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> Any:
+            names = [name for action in parser._actions for name in action.option_strings]
+            sentence = rephrase(" ".join(str(message).split()), command, names)
+            raise InputError(f"{sentence} (see {where} --help)") from ex
+
+    class Help(RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
+        """Keeps the line breaks of the description."""
+
+    parser = Parser(description=description, usage=usage, formatter_class=Help, allow_abbrev=False, prog="minilm")
+    return parser, jsonargparse
 
 
 def explain(message: str, parser: Any, command: str) -> str:
@@ -230,6 +264,9 @@ def rephrase(message: str, command: str, options: list[str]) -> str:
     ):
         names = [name.removeprefix(f"{command}.") for name in found[1].split(", ")]
         return "missing: " + ", ".join(f"--{name}" if f"--{name}" in options else name.upper() for name in names)
+    if found := re.match(r'Parser key "([^"]+)": .*?Literal\[([^\]]*)\].*? (?:Got|Given) value: (.*)', message):
+        known = found[2].replace("'", "").replace('"', "")
+        return f"--{found[1].removeprefix(command + '.')} is one of {known}, not {found[3]}"
     if found := re.match(
         r'Parser key "([^"]+)": .*?Expected an? <class \'(?!NoneType)(\w+)\'>.*? (?:Got|Given) value: (.*)', message
     ):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minilm.doctor_gpu import gpu_lines
 from minilm.optional import INSTALL_HINTS
 
 
@@ -35,7 +36,7 @@ def examine() -> str:
         "",
         "for speed",
         numba_line(),
-        cupy_line(),
+        *gpu_lines(),
         "",
         "places",
         *place_lines(),
@@ -109,25 +110,6 @@ def numba_line() -> str:
     unit = " and a matrix unit" if MATRIX_UNIT else ""
     vectors = f"{TARGET.name} vectors of {TARGET.vector_bytes} bytes{unit}, {get_num_threads()} threads"
     return f"{line}: compiles and runs; {vectors}; compiled kernels in {cache_folder()}"
-
-
-def cupy_line() -> str:
-    """Whether CuPy finds a GPU: probed by using it, since CuPy imports well without one."""
-    line = library_line("cupy")
-    kind = line.split()[0]
-    if kind == "missing":
-        return line.replace("missing  cupy", "missing  cupy (NVIDIA GPUs only)")
-    try:
-        cupy = importlib.import_module("cupy")
-        version = cupy.__version__
-        devices = cupy.cuda.runtime.getDeviceCount()
-        if int((cupy.arange(3) + 1).sum()) != 6:
-            raise RuntimeError("the sum of 1, 2, 3 was not 6")
-        names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(devices)]
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        return f"  broken   cupy is installed but no GPU works: {reason}; minilm runs on the CPU"
-    return f"  ok       cupy {version} on {', '.join(names)}"
 
 
 def place_lines() -> list[str]:

@@ -135,7 +135,8 @@ def add_partial(total: Array, partial: Partial) -> None:
 
 def add_rows(total: Array, rows: Array, values: Array) -> None:
     """total[rows[i]] += values[i] for every i, in an order that is always the same."""
-    if total.ndim == 2 and total.dtype == values.dtype and total.dtype.char in "fd":  # what kernels take
+    known = "fd" if isinstance(total, np.ndarray) else "efdE"  # a GPU's kernels also take the 16-bit types
+    if total.ndim == 2 and total.dtype == values.dtype and total.dtype.char in known:
         kernels.embedding_backward(values.reshape(rows.size, total.shape[1]), rows.reshape(-1), total)
     else:
         array_namespace(total).add.at(total, rows, values)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minilm.devices import Device, beside, device_of, to_device, to_host
 from minilm.tape import Array, Cotangents, Node, Partial, add_partial, grad_enabled, topological_order
 from minilm_kernels import array_namespace
 
@@ -39,9 +40,9 @@ class Tensor:
             data = np.asarray(data, dtype=dtype)
             if dtype is None and data.dtype == np.float64 and not isinstance(given, np.ndarray | np.generic):
                 data = data.astype(np.float32)
-        if data.dtype.kind not in "biuf":
+        if data.dtype.kind not in "biuf" and not is_float(data.dtype):
             raise TypeError(f"a Tensor holds numbers or booleans, not {data.dtype}; convert the data first")
-        if requires_grad and data.dtype.kind != "f":
+        if requires_grad and not is_float(data.dtype):
             raise TypeError(f"only floating-point tensors can require a gradient, this one is {data.dtype}")
         self.data: Array = data
         self.requires_grad = requires_grad
@@ -79,7 +80,30 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """Return the values as a NumPy array (the same memory on the CPU, a copy from a GPU)."""
-        return self.data if isinstance(self.data, np.ndarray) else self.data.get()
+        return to_host(self.data)
+
+    @property
+    def device(self) -> Device:
+        """Where the values are: cpu or cuda."""
+        return device_of(self.data)
+
+    def to(self, target: Any) -> Tensor:
+        """The tensor on a device ("cpu", "cuda") or in a dtype; the cotangent goes the way back. Itself if nothing changes.
+
+        Raises InputError or MissingDependencyError for a GPU that cannot be used; both say what to do.
+        """
+        if not isinstance(target, str | Device) or target in DTYPES:
+            return self.astype(DTYPES.get(target, target))
+        y, before = to_device(self.data, target), self.device
+        return self if y is self.data else record(y, (self,), lambda dy: (to_device(dy, before),))
+
+    def cuda(self) -> Tensor:
+        """The tensor on the GPU."""
+        return self.to("cuda")
+
+    def cpu(self) -> Tensor:
+        """The tensor in the host's memory."""
+        return self.to("cpu")
 
     def tolist(self) -> Any:
         return self.data.tolist()
@@ -158,7 +182,9 @@ class Tensor:
                 "in-place assignment to a tensor that requires a gradient is not recorded; "
                 "use where() or masked_fill(), or write under no_grad()"
             )
-        self.data[_plain_index(index)] = value.data if isinstance(value, Tensor) else value
+        if isinstance(value, Tensor | np.ndarray):
+            value = as_array(value, self.data)
+        self.data[_plain_index(index, self.data)] = value
 
     def __repr__(self) -> str:
         text = np.array2string(self.numpy(), precision=4, separator=", ", prefix="Tensor(", threshold=100)
@@ -282,47 +308,59 @@ def _empty_gradient(leaf: Tensor) -> Array:
     return array_namespace(leaf.data).empty_like(leaf.data) if leaf.grad_buffer is None else leaf.grad_buffer
 
 
-def _plain_index(index: Any) -> Any:
-    """Replace tensors and lists in an index by arrays."""
+def _plain_index(index: Any, like: Array) -> Any:
+    """Replace tensors and lists in an index by arrays that are where `like`, the indexed array, is."""
     if isinstance(index, tuple):
-        return tuple(_plain_index(part) for part in index)
-    if isinstance(index, list):
-        return np.asarray(index)
-    return index.data if isinstance(index, Tensor) else index
+        return tuple(_plain_index(part, like) for part in index)
+    return as_array(index, like) if isinstance(index, Tensor | np.ndarray | list) else index
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Make a Tensor from numbers, lists or an array (copied)."""
-    return Tensor(
-        np.array(data.data if isinstance(data, Tensor) else data) if dtype else _copied(data), requires_grad, dtype
-    )
-
-
-def _copied(data: Any) -> Any:
-    return data.copy() if isinstance(data, np.ndarray) else data.data.copy() if isinstance(data, Tensor) else data
+    if isinstance(data, Tensor):
+        data = data.data
+    return Tensor(data.copy() if hasattr(data, "shape") else data, requires_grad, dtype)
 
 
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     """Return `value` as a Tensor; a single number takes the dtype of `like`, so that float32 stays float32."""
     if isinstance(value, Tensor):
         return value
-    if like is not None and isinstance(value, int | float | np.number) and like.dtype.kind == "f":
-        return Tensor(array_namespace(like.data).asarray(value, dtype=like.dtype))
+    if like is not None and isinstance(value, int | float | np.number) and is_float(like.dtype):
+        return Tensor(number_like(value, like.data))
     return Tensor(value)
+
+
+def number_like(value: Any, array: Array) -> Array:
+    """A single number as an array without axes, in the dtype of `array` and beside it."""
+    if isinstance(array, np.ndarray):
+        return np.asarray(value, dtype=array.dtype)
+    return array_namespace(array).full((), value, array.dtype)  # a GPU fills it in without a copy from the host
 
 
 def as_float(value: Any) -> Tensor:
     """Return `value` as a floating-point Tensor: integers and booleans become float32."""
     x = as_tensor(value)
-    return x if x.dtype.kind == "f" else Tensor(x.data.astype(np.float32))
+    return x if is_float(x.dtype) else Tensor(x.data.astype(np.float32))
 
 
-def as_array(value: Any) -> Array:
-    """Return the array of a Tensor, or make one from numbers: for ids, targets and masks, which carry no gradient."""
+def as_array(value: Any, like: Array | None = None) -> Array:
+    """The array of a Tensor, or one made from numbers: for ids, targets and masks, which carry no gradient.
+
+    like: an array; the result is where that is.
+    """
     if isinstance(value, Tensor):
-        return value.data
-    return (
-        value
-        if hasattr(value, "__array_namespace__") or type(value).__module__.startswith("cupy")
-        else np.asarray(value)
-    )
+        array = value.data
+    elif hasattr(value, "__array_namespace__") or type(value).__module__.startswith("cupy"):
+        array = value
+    else:
+        array = np.asarray(value)
+    return array if like is None or type(array) is type(like) else beside(array, like)
+
+
+def is_float(dtype: Any) -> bool:
+    """Whether a dtype holds floating-point numbers; NumPy files bfloat16 (of ml_dtypes) under "other"."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+DTYPES: dict[Any, Any] = {"float16": np.float16, "float32": np.float32, "float64": np.float64, "bfloat16": "bfloat16"}

@@ -22,6 +22,7 @@ from minilm_kernels.conditions import (
     is_bool,
     not_negative,
     randomness,
+    values_count,
     writable,
 )
 from minilm_kernels.formulas.activations import FUNCTIONS
@@ -211,7 +212,7 @@ def softmax_cross_entropy(
         raise ValueError(f"softmax_cross_entropy: reduction is {reduction!r}; it is one of 'mean', 'sum', 'none'")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"softmax_cross_entropy: label_smoothing {label_smoothing} is not between 0 and 1")
-    if N:
+    if N and values_count(targets):
         low, high = int(targets.min()), int(targets.max())
         if low < 0 or high >= C:
             outside = targets[((targets < 0) | (targets >= C)) & (targets != ignore_index)]
@@ -267,7 +268,7 @@ def embedding_backward(grad_output: Array, ids: Array, out: Array) -> None:
             f"{(*ids.shape, n)}"
         )
     writable("embedding_backward", "out", out)
-    if ids.size:
+    if ids.size and values_count(ids):
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= rows:
             raise IndexError(f"embedding_backward: ids run from {low} to {high}; the table has rows 0 to {rows - 1}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -76,6 +78,25 @@ def integers(kernel: str, name: str, array: Array, like: Array) -> None:
         raise TypeError(f"{kernel}: {name} must be an array of integers, not {dtype or type(array).__name__}")
     if type(array) is not type(like):
         _same_home(kernel, name, array, "the other array", like)
+
+
+_sent_checked: ContextVar[bool] = ContextVar("values were checked before they were sent to the device", default=False)
+
+
+@contextlib.contextmanager
+def sent_checked() -> Iterator[None]:
+    """Inside `with`, ids and targets on a device are right: the host has looked at them before it sent them."""
+    token = _sent_checked.set(True)
+    try:
+        yield
+    finally:
+        _sent_checked.reset(token)
+
+
+def values_count(array: Array) -> bool:
+    """Whether a check looks at the values of ids or targets: on the host always; on a device, where it has to wait for all
+    that was asked of it before, unless they were checked before they were sent."""
+    return isinstance(array, np.ndarray) or not _sent_checked.get()
 
 
 def _same_home(kernel: str, name: str, array: Array, other: str, first: Array) -> None:

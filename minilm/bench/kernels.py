@@ -5,6 +5,7 @@
     python -m minilm.bench kernels memory                   # extra peak memory of attention at T = 8192
     python -m minilm.bench kernels --quick                  # small sizes: is the machinery in order?
     NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= python -m minilm.bench kernels linear    # the code for another processor: AVX2
+        (PyTorch goes on with all that this one has; ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 holds it to the same)
 
 First both compute the same inputs once and are compared: `differs` is max|ours − PyTorch's| ÷ max|PyTorch's|, for the worst
 of the results. The first call also compiles what is not in the cache. Then both are timed in turns. A turn begins with a

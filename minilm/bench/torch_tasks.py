@@ -42,6 +42,9 @@ class TransformersPartner:
         transformers.utils.logging.disable_progress_bar()
         model.save_pretrained(folder)
         self.model = open_saved(transformers, folder)
+        for name, parameter in self.model.named_parameters():
+            if name.endswith("embed_positions.weight"):  # tables of sines, which opening a folder makes trainable
+                parameter.requires_grad_(False)
         self.arguments = arguments
         self.torch.manual_seed(arguments.seed)  # of dropout
         self.optimizer = self.make_optimizer(decayed_names(model))
@@ -51,7 +54,7 @@ class TransformersPartner:
         args = self.arguments
         if args.optim == "sgd":
             raise InputError("the comparison with transformers trains with AdamW; leave optim out")
-        named = dict(self.model.named_parameters())
+        named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         if set(named) != set(decayed):
             raise RuntimeError(f"only one engine has the parameters {sorted(set(named) ^ set(decayed))}")
         groups = [
@@ -71,12 +74,12 @@ class TransformersPartner:
         """The mean loss of a batch, with smoothed labels where the arguments say so."""
         tensors = self.tensors(batch)
         smoothing = self.arguments.label_smoothing_factor
-        outputs = self.model(**tensors)
         if not smoothing or "labels" not in tensors:
-            return outputs.loss
-        logits = outputs.logits
+            return self.model(**tensors).loss
+        labels = tensors.pop("labels")  # as transformers' Trainer does: no loss is computed that is not used
+        logits = self.model(**tensors).logits
         return self.torch.nn.functional.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]), tensors["labels"].reshape(-1), label_smoothing=smoothing
+            logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), label_smoothing=smoothing
         )
 
     def step(self, batch: Mapping[str, np.ndarray], rate: float) -> float:
@@ -145,6 +148,8 @@ def decayed_names(model: Any) -> dict[str, bool]:
     """Whether weight decay pulls on each parameter, by the name that transformers has for it."""
     mapping, names = model.mapping(model.config), {}
     for own, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         for name, _ in mapping.to_file([(own, parameter.data)], model.is_base):
             names[name] = decays(own, parameter)
     return names

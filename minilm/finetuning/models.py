@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from minilm.errors import InputError
-from minilm.finetuning.options import FinetuningOptions
+from minilm.finetuning.options import SHAPE, FinetuningOptions
 from minilm.finetuning.task import Parts, Task
-from minilm.hub import AutoConfig, AutoTokenizer, BertConfig, T5Config
+from minilm.hub import AutoConfig, AutoTokenizer, BertConfig, MarianConfig, PegasusConfig, T5Config
 from minilm.text import BertTokenizer, T5Tokenizer
 from minilm.text.unigram.training import train_unigram
 from minilm.training import LoraConfig, get_peft_model
@@ -23,9 +23,13 @@ ENCODERS = {
     "small": {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024},
 }
 WRITERS = {
-    "tiny": {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 256, "num_layers": 2},
-    "small": {"d_model": 256, "d_kv": 64, "num_heads": 4, "d_ff": 512, "num_layers": 4},
+    "tiny": {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256},
+    "small": {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 512},
 }
+DROPOUTS = (  # what configurations call it
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout_rate", "dropout", "resid_pdrop", "embd_pdrop",
+    "attn_pdrop",
+)  # fmt: skip
 PIECE_BEFORE = "▁"  # Unigram's mark where a word begins
 
 
@@ -69,7 +73,8 @@ def open_model(task: Task, tokenizer: Any, max_length: int) -> Any:
     auto = getattr(importlib.import_module("minilm.hub"), task.auto_class)
     classes = class_names(task)
     if options.model:
-        model = auto.from_pretrained(options.model, generator=seeds[0], ignore_mismatched_sizes=True, **classes)
+        changes = {**classes, **dropouts(AutoConfig.from_pretrained(options.model), options.dropout)}
+        model = auto.from_pretrained(options.model, generator=seeds[0], ignore_mismatched_sizes=True, **changes)
         if len(tokenizer) > model.config.vocab_size:
             raise InputError(
                 f"the tokenizer of {options.model} has {len(tokenizer)} tokens and its model {model.config.vocab_size}; they "
@@ -81,17 +86,56 @@ def open_model(task: Task, tokenizer: Any, max_length: int) -> Any:
         model = auto.from_config(new_config(task, tokenizer, max_length, classes), seeds[0])
     if options.lora:
         alpha = options.lora_alpha if options.lora_alpha is not None else 2 * options.lora
-        config = LoraConfig(options.lora, alpha, options.lora_dropout, options.lora_targets)
+        targets = options.lora_targets
+        targets = [name.strip() for name in targets.split(",")] if isinstance(targets, str) else targets
+        config = LoraConfig(options.lora, alpha, options.lora_dropout, targets)
         get_peft_model(model, config, seeds[1])
     return model
 
 
 def new_config(task: Task, tokenizer: Any, max_length: int, classes: dict[str, Any]) -> Any:
-    """The shape of a new model."""
-    size = task.options.size
-    if task.auto_class == "AutoModelForSeq2SeqLM":
-        return T5Config(vocab_size=len(tokenizer), feed_forward_proj="gated-gelu", **WRITERS[size])
-    return BertConfig(vocab_size=len(tokenizer), max_position_embeddings=max_length, **ENCODERS[size], **classes)
+    """The shape of a new model. Raises InputError for sizes that do not fit one another."""
+    options: FinetuningOptions = task.options
+    writes = task.auto_class == "AutoModelForSeq2SeqLM"
+    given = {name: value for name in SHAPE if (value := getattr(options, name)) is not None}
+    shape = {**(WRITERS if writes else ENCODERS)[options.size], **given}
+    if shape["hidden_size"] % shape["num_attention_heads"]:
+        raise InputError(
+            f"hidden_size is {shape['hidden_size']}, which {shape['num_attention_heads']} heads cannot share evenly; change "
+            "--hidden_size or --num_attention_heads"
+        )
+    if writes:
+        config = new_writer(task, tokenizer, max_length, shape)
+    else:
+        config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=max_length, **shape, **classes)
+    for name, value in dropouts(config, options.dropout).items():
+        setattr(config, name, value)
+    return config
+
+
+def new_writer(task: Task, tokenizer: Any, max_length: int, shape: dict[str, int]) -> Any:
+    """The shape of a new encoder-decoder."""
+    width, layers = shape["hidden_size"], shape["num_hidden_layers"]
+    heads, inner = shape["num_attention_heads"], shape["intermediate_size"]
+    size = len(tokenizer)
+    if task.options.model_type == "t5":
+        return T5Config(
+            vocab_size=size, feed_forward_proj="gated-gelu", d_model=width, d_kv=width // heads, d_ff=inner,
+            num_layers=layers, num_heads=heads,
+        )  # fmt: skip
+    kind = MarianConfig if task.options.model_type == "transformer" else PegasusConfig
+    return kind(
+        vocab_size=size, max_position_embeddings=max(max_length, task.options.max_target_length + 1), d_model=width,
+        encoder_layers=layers, decoder_layers=layers, encoder_attention_heads=heads, decoder_attention_heads=heads,
+        encoder_ffn_dim=inner, decoder_ffn_dim=inner, activation_function="relu", scale_embedding=True,
+        pad_token_id=tokenizer.pad_token_id, decoder_start_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id, forced_eos_token_id=None,
+    )  # fmt: skip
+
+
+def dropouts(config: Any, dropout: float | None) -> dict[str, float]:
+    """What sets the dropout of a configuration; nothing where none was asked for."""
+    return {} if dropout is None else {name: dropout for name in DROPOUTS if hasattr(config, name)}
 
 
 def class_names(task: Task) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from minilm.errors import InputError
 
 Size = Literal["tiny", "small"]
+SHAPE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")  # of a new model
 
 
 @dataclass
@@ -27,7 +28,12 @@ class FinetuningOptions:
         max_train_examples: use at most so many training examples, drawn with split_seed; 0 uses all.
         max_test_examples: judge at most so many test examples, drawn with split_seed; 0 judges all.
         model: a pretrained model, as a folder or a Hugging Face name; unless given, a new one starts from nothing.
-        size: of a new model, tiny or small.
+        size: of a new model, tiny or small; the next four options change single numbers of it.
+        num_hidden_layers: of a new model; an encoder-decoder has so many of each.
+        hidden_size: width of a new model: numbers per token.
+        num_attention_heads: of a new model, per layer.
+        intermediate_size: width of a new model inside the feed-forward networks.
+        dropout: probability with which activations are dropped in training; unless given, what the model has.
         vocab_size: pieces of a new model's tokenizer, which is trained on the training part alone.
         max_length: the longest text in tokens; unless given, what suits the task and the model.
         too_long: what happens to a longer text, cut (the report says how many) or refuse.
@@ -38,6 +44,8 @@ class FinetuningOptions:
         learning_rate: the highest; unless given 5e-5 for a pretrained model, 5e-4 with LoRA, 1e-3 for a new one.
         weight_decay: of AdamW.
         warmup_ratio: the part of the steps over which the learning rate rises.
+        scheduler: what the learning rate does then: linear or cosine, down to 0, or constant.
+        label_smoothing: how much of the right answer's probability is spread over all answers in training; 0.1 is usual.
         group_by_length: put texts of similar length together; little is padded, but batches are less mixed.
         evaluations: how often validation is measured on the way.
         keep: last keeps the weights of the last step, best those that did best on validation.
@@ -45,7 +53,7 @@ class FinetuningOptions:
         lora: train low-rank adapters of this rank and leave the model's own weights alone; 0 trains everything.
         lora_alpha: the adapters' update is multiplied by this over the rank; unless given twice the rank.
         lora_dropout: dropout before the adapters.
-        lora_targets: the layers that get adapters, by the ends of their names; unless given queries and values.
+        lora_targets: the layers that get adapters, by the ends of their names (query,key); unless given queries and values.
         resamples: test sets that the bootstrap draws for the confidence intervals.
         shown: how many examples of each kind the report shows.
         out: the folder to make; unless given runs/TASK-DATE-TIME.
@@ -61,6 +69,11 @@ class FinetuningOptions:
     max_test_examples: int = 0
     model: str | None = None
     size: Size = "tiny"
+    num_hidden_layers: int | None = None
+    hidden_size: int | None = None
+    num_attention_heads: int | None = None
+    intermediate_size: int | None = None
+    dropout: float | None = None
     vocab_size: int = 8000
     max_length: int | None = None
     too_long: Literal["cut", "refuse"] = "cut"
@@ -71,6 +84,8 @@ class FinetuningOptions:
     learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup_ratio: float = 0.1
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    label_smoothing: float = 0.0
     group_by_length: bool = False
     evaluations: int = 3
     keep: Literal["last", "best"] = "last"
@@ -78,7 +93,7 @@ class FinetuningOptions:
     lora: int = 0
     lora_alpha: float | None = None
     lora_dropout: float = 0.0
-    lora_targets: list[str] | None = None
+    lora_targets: list[str] | str | None = None
     resamples: int = 1000
     shown: int = 5
     out: str | None = None
@@ -97,7 +112,9 @@ class FinetuningOptions:
             "weight_decay", "epochs",
         ):  # fmt: skip
             self.check_number(name, 0)
-        for name in ("validation_fraction", "test_fraction", "warmup_ratio", "lora_dropout"):
+        for name in (
+            "validation_fraction", "test_fraction", "warmup_ratio", "lora_dropout", "dropout", "label_smoothing"
+        ):  # fmt: skip
             self.check_number(name, 0, below=1)
         self.check_number("max_length", 4)
         self.check_number("vocab_size", 20)
@@ -105,8 +122,17 @@ class FinetuningOptions:
             raise InputError(f"learning_rate is {self.learning_rate}; it must be above 0, such as 5e-5")
         if not self.max_steps and not self.epochs:
             raise InputError("epochs is 0 and so is max_steps; give one of the two")
-        for name, choices in (("size", ("tiny", "small")), ("too_long", ("cut", "refuse")), ("keep", ("last", "best"))):
+        for name, choices in (
+            ("size", ("tiny", "small")), ("too_long", ("cut", "refuse")), ("keep", ("last", "best")),
+            ("scheduler", ("linear", "cosine", "constant")),
+        ):  # fmt: skip
             self.check_choice(name, choices)
+        for name in SHAPE:
+            self.check_number(name, 1)
+            if self.model and getattr(self, name) is not None:
+                raise InputError(
+                    f"{name} is for a new model, and {self.model} has its own; leave --{name} or --model out"
+                )
         if self.test is None and not self.test_fraction:
             raise InputError(
                 "there is nothing to judge the model with; give --test FILE, or a test_fraction such as 0.1"

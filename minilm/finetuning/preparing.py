@@ -159,6 +159,8 @@ def make_arguments(task: Task, rows: int, has_validation: bool, has_metrics: boo
         learning_rate=o.rate(),
         weight_decay=o.weight_decay,
         warmup_ratio=o.warmup_ratio,
+        lr_scheduler_type="constant_with_warmup" if o.scheduler == "constant" else o.scheduler,
+        label_smoothing_factor=o.label_smoothing,
         max_steps=steps,
         num_train_epochs=o.epochs or 1.0,
         seed=o.seed,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from minilm.errors import InputError
 from minilm.finetuning.options import FinetuningOptions
 
 Language = Literal["auto", "en", "zh"]
+ModelType = Literal["t5", "transformer", "transformer_pre_norm"]
 
 
 @dataclass
@@ -104,6 +105,8 @@ class QuestionAnsweringOptions(FinetuningOptions):
     def check(self) -> None:
         super().check()
         self.check_number("stride", 0)
+        if self.label_smoothing:
+            raise InputError("label_smoothing is for tasks with labels, and qa has places in a text; leave it out")
         for name in ("max_answer_length", "n_best"):
             self.check_number(name, 1)
         self.check_choice("language", ("auto", "en", "zh"))
@@ -115,6 +118,8 @@ class WritingOptions(TableOptions):
 
     Args:
         format: tsv, csv or jsonl; unless given, as the file's name ends.
+        model_type: of a new model: t5; transformer, as in "Attention Is All You Need", which transformers opens as a Marian; or
+            transformer_pre_norm, the same with each norm before its sub-layer, which transformers opens as a Pegasus.
         prefix: put before every text, as in "summarize: "; pretrained T5 models know some of these.
         max_target_length: the longest text written, in tokens.
         beams: how many texts beam search follows at once; 1 takes the most probable token each time.
@@ -124,6 +129,7 @@ class WritingOptions(TableOptions):
     """
 
     format: Literal["tsv", "csv", "jsonl"] | None = None
+    model_type: ModelType = "t5"
     prefix: str = ""
     max_target_length: int = 64
     beams: int = 4
@@ -135,6 +141,9 @@ class WritingOptions(TableOptions):
     def check(self) -> None:
         super().check()
         self.check_choice("format", (None, "tsv", "csv", "jsonl"))
+        self.check_choice("model_type", get_args(ModelType))
+        if self.model and self.model_type != "t5":
+            raise InputError(f"model_type is for a new model, and {self.model} is what it is; leave one of the two out")
         self.check_choice("language", ("auto", "en", "zh"))
         self.check_number("max_target_length", 2)
         self.check_number("beams", 1)

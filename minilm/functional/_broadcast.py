@@ -8,7 +8,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from minilm.tensor import Array, Tensor, as_tensor, record
+from minilm.devices import CUDA
+from minilm.tensor import Array, Tensor, as_tensor, is_float, record
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 KERNEL_DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
@@ -35,24 +36,43 @@ def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
         y = as_tensor(y)
         x = as_tensor(x, like=y)
     if x.dtype.kind != y.dtype.kind:
-        if x.dtype.kind == "f":
+        if is_float(x.dtype):
             y = Tensor(y.data.astype(x.dtype))
-        elif y.dtype.kind == "f":
+        elif is_float(y.dtype):
             x = Tensor(x.data.astype(y.dtype))
+    if type(x.data) is not type(y.data):
+        check_devices(x, y)
     return x, y
 
 
-def same_float(*values: Any) -> list[Any]:
-    """Operands of a kernel as tensors of one dtype, float32 or float64; None stays None.
+def check_devices(*tensors: Tensor) -> None:
+    """Raise ValueError unless all tensors are on one device."""
+    devices = sorted({str(tensor.device) for tensor in tensors})
+    if len(devices) > 1:
+        raise ValueError(f"the tensors are on {' and '.join(devices)}; bring them together with .to({devices[-1]!r})")
 
-    A kernel works in one dtype. The widest of the operands' decides, as in NumPy; float16 and integers count as float32.
+
+def same_float(*values: Any) -> list[Any]:
+    """Operands of a kernel as tensors of one dtype, float32 or float64, on a GPU also float16 or bfloat16; None stays None.
+
+    A kernel works in one dtype. The widest of the operands' decides, as in NumPy; integers, and on the CPU the 16-bit types,
+    count as float32.
     """
     tensors = [None if value is None else as_tensor(value) for value in values]
     dtypes = {tensor.dtype for tensor in tensors if tensor is not None}
     if len(dtypes) == 1 and dtypes <= KERNEL_DTYPES:
         return tensors
-    wide = any(dtype == np.float64 or (dtype.kind == "f" and dtype.itemsize > 8) for dtype in dtypes)
-    return [None if tensor is None else tensor.astype(np.float64 if wide else np.float32) for tensor in tensors]
+    check_devices(*given(tensors))
+    dtype = common_dtype(dtypes, on_gpu=given(tensors)[0].device == CUDA)
+    return [None if tensor is None else tensor.astype(dtype) for tensor in tensors]
+
+
+def common_dtype(dtypes: set[Any], on_gpu: bool) -> Any:
+    """In what a kernel works that is given these dtypes."""
+    if any(dtype == np.float64 or (dtype.kind == "f" and dtype.itemsize > 8) for dtype in dtypes):
+        return np.float64
+    (dtype, *others) = dtypes
+    return dtype if on_gpu and not others and is_float(dtype) else np.float32
 
 
 def data_of(tensor: Tensor | None) -> Array | None:

@@ -14,7 +14,7 @@ from minilm.functional.normalization import softmax
 from minilm.functional.products import matmul
 from minilm.functional.shape import masked_fill, reshape
 from minilm.tape import grad_enabled
-from minilm.tensor import Array, Tensor, as_array, as_tensor, record
+from minilm.tensor import Array, Tensor, as_array, as_tensor, is_float, record
 from minilm_kernels import array_namespace
 
 DECODE_QUERIES = 8  # so few queries wait for the keys to come from memory: a kernel of its own serves them
@@ -109,10 +109,10 @@ def _options(
     like: Tensor, attn_mask: Any, key_padding_mask: Any, is_causal: bool, scale: float | None
 ) -> tuple[Tensor | None, dict[str, Any]]:
     """The mask if it wants a gradient, and what all attention kernels are told."""
-    mask = None if attn_mask is None else as_tensor(attn_mask)
+    mask = None if attn_mask is None else as_mask(attn_mask, like)
     if mask is not None and mask.dtype.kind != "b":
         mask = _additive(mask, like)
-    padding = None if key_padding_mask is None else as_array(key_padding_mask).astype(bool, copy=False)
+    padding = None if key_padding_mask is None else as_array(key_padding_mask, like.data).astype(bool, copy=False)
     options = {"causal": is_causal, "scale": scale, "key_padding_mask": padding, "bias": data_of(mask)}
     return mask if mask is not None and mask.requires_grad else None, options
 
@@ -146,11 +146,11 @@ def attention_composed(
     S = matmul(Q, K.transpose(-2, -1)) * (1 / math.sqrt(D) if scale is None else scale)
     S = reshape(S, B, H, Tq, Tk)
     if attn_mask is not None:
-        S = S + _additive(as_tensor(attn_mask), S)
+        S = S + _additive(as_mask(attn_mask, S), S)
     if is_causal:
         S = masked_fill(S, xp.arange(Tk) > xp.arange(Tq)[:, None] + (Tk - Tq), -xp.inf)
     if key_padding_mask is not None:
-        S = masked_fill(S, ~as_array(key_padding_mask).astype(bool)[:, None, None, :], -xp.inf)
+        S = masked_fill(S, ~as_array(key_padding_mask, S.data).astype(bool)[:, None, None, :], -xp.inf)
     # [eq:attention] [eq:attention-weights]: (B, H, Tq, Tk), each row sums to 1
     W = dropout(softmax(S, dim=-1), dropout_p, generator=generator)
     # [eq:attention] [eq:weighted-sum]: (B, H_kv, H/H_kv, Tq, Dv)
@@ -169,9 +169,14 @@ def check_attention_shapes(query: tuple[int, ...], key: tuple[int, ...], value: 
         raise ValueError(f"attention: {query[1]} query heads cannot share {key[1]} key heads evenly; got {shapes}")
 
 
+def as_mask(mask: Any, like: Tensor) -> Tensor:
+    """A mask as a tensor; one that is no tensor yet comes to where `like` is."""
+    return mask if isinstance(mask, Tensor) else Tensor(as_array(mask, like.data))
+
+
 def _additive(mask: Tensor, like: Tensor) -> Tensor:
     """A bool mask (True = see) as 0 and −∞; a float mask as it is, in the dtype of the scores."""
-    if mask.dtype.kind not in "bf":
+    if mask.dtype.kind != "b" and not is_float(mask.dtype):
         raise ValueError(
             f"attn_mask is {mask.dtype}; give booleans (True where a key may be seen) or floats (added to the scores)"
         )

@@ -8,9 +8,11 @@ import numpy as np
 
 import minilm_kernels as kernels
 from minilm.functional._broadcast import data_of, given, same_float
+from minilm.functional.shape import reshape
 from minilm.tape import Partial
 from minilm.tensor import Tensor, as_array, as_tensor, record
 from minilm_kernels import array_namespace
+from minilm_kernels.conditions import values_count
 
 
 def embedding(ids: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -22,12 +24,12 @@ def embedding(ids: Any, weight: Tensor, padding_idx: int | None = None) -> Tenso
     if ids.dtype.kind not in "iu":
         raise TypeError(f"embedding wants integer ids, not {ids.dtype}")
     rows = weight.shape[0]
-    if ids.size and not (int(ids.min()) >= 0 and int(ids.max()) < rows):
+    if ids.size and values_count(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < rows):
         raise IndexError(f"ids run from {int(ids.min())} to {int(ids.max())}, but the table has rows 0 to {rows - 1}")
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise IndexError(f"padding_idx {padding_idx} is no row of the table; its rows are 0 to {rows - 1}")
     padding = None if padding_idx is None else padding_idx % rows
-    xp = array_namespace(weight.data)
+    xp, ids = array_namespace(weight.data), as_array(ids, weight.data)
 
     def backward(dy):
         # dW[r] = Σ of dy[i] over all i with ids[i] = r; all other rows stay untouched
@@ -42,24 +44,15 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, generator: np.random.
     """Set each element to 0 with probability p and scale the others by 1/(1 − p), so that the mean stays.    [eq:dropout]
 
     Nothing happens when not training or when p = 0.    [Srivastava et al. 2014]
-    generator: where the randomness comes from, drawn on the host; without one it is fresh and cannot be repeated.
+    generator: where the randomness comes from, one number drawn on the host; without one it cannot be repeated.
     """
     x = as_tensor(x)
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability {p} is not between 0 and 1")
     if not training or p == 0:
         return x
-    xp = array_namespace(x.data)
-    generator = generator or np.random.default_rng()
-    keep = generator.random(x.shape, dtype=np.float32) >= p
-    scale = xp.asarray(keep, dtype=x.dtype)
-    if p < 1:
-        scale *= 1 / (1 - p)
-
-    def backward(dy):
-        return (dy * scale,)
-
-    return record(x.data * scale, (x,), backward)
+    row = x if x.ndim else reshape(x, 1)
+    return reshape(bias_residual_dropout(row, p=p, generator=generator), x.shape)
 
 
 def bias_residual_dropout(

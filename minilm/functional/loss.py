@@ -9,7 +9,7 @@ from minilm.functional._broadcast import same_float
 from minilm.functional.normalization import log_softmax
 from minilm.functional.reductions import mean
 from minilm.tape import grad_enabled
-from minilm.tensor import Array, Tensor, as_array, as_tensor, record
+from minilm.tensor import Array, Tensor, as_array, as_tensor, is_float, record
 
 
 def cross_entropy(
@@ -24,13 +24,16 @@ def cross_entropy(
     reduction: "mean" (over the examples that count), "sum" or "none".
 
     Softmax and logarithm are one step: −log softmax(z)_c = log Σ exp(z) − z_c never overflows, and the gradient is simply
-    softmax(z) − q. One kernel makes loss and gradient in one pass over the logits.
+    softmax(z) − q. One kernel makes loss and gradient in one pass over the logits. 16-bit logits become float32 first: a
+    probability over N rows is too small for them.
     """
     (logits,) = same_float(logits)
+    if logits.dtype.itemsize == 2:
+        logits = logits.float()
     if isinstance(targets, Tensor) and targets.requires_grad:
         raise ValueError("cross_entropy has no gradient for its targets; detach() them, or compose it from log_softmax")
-    targets = as_array(targets)
-    soft = targets.dtype.kind == "f"
+    targets = as_array(targets, logits.data)
+    soft = is_float(targets.dtype)
     expected = logits.shape if soft else logits.shape[:-1]
     if targets.shape != expected:
         raise ValueError(
@@ -67,5 +70,6 @@ def _soft_cross_entropy(logits: Tensor, q: Array, label_smoothing: float, reduct
 
 def mse_loss(x: Any, target: Any) -> Tensor:
     """L = mean (x − target)²."""
-    difference = as_tensor(x) - as_tensor(target)
+    x = as_tensor(x)
+    difference = x - (target if isinstance(target, Tensor) else as_array(target, x.data))
     return mean(difference * difference)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from minilm.functional import activations, arithmetic, normalization, products, reductions, shape
-from minilm.tensor import Tensor, as_tensor, record
+from minilm.optional import require
+from minilm.tensor import Tensor, as_array, as_tensor, is_float, record
 
 METHODS: dict[str, Callable[..., Any]] = {
     name: getattr(module, name)
@@ -29,11 +30,16 @@ METHODS: dict[str, Callable[..., Any]] = {
 
 def astype(x: Tensor, dtype: Any) -> Tensor:
     """x in another dtype; the cotangent is converted back."""
-    dtype = np.dtype(dtype)
+    dtype = as_dtype(dtype)
     if dtype == x.dtype:
         return x
     y, before = x.data.astype(dtype), x.dtype
-    return record(y, (x,), lambda dy: (dy.astype(before),)) if dtype.kind == "f" else Tensor(y)
+    return record(y, (x,), lambda dy: (dy.astype(before),)) if is_float(dtype) else Tensor(y)
+
+
+def as_dtype(dtype: Any) -> np.dtype:
+    """np.dtype(dtype), which knows "bfloat16" only when ml_dtypes has been imported."""
+    return np.dtype(require("ml_dtypes", "bfloat16").bfloat16 if dtype == "bfloat16" else dtype)
 
 
 def _reflected(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
@@ -46,7 +52,7 @@ def _comparison(name: str) -> Callable[[Tensor, Any], Any]:
     def compare(x: Tensor, y: Any) -> Any:
         if y is None:
             return NotImplemented
-        return Tensor(getattr(x.data, name)(as_tensor(y, like=x).data))
+        return Tensor(getattr(x.data, name)(as_array(as_tensor(y, like=x), x.data)))
 
     return compare
 
@@ -78,6 +84,8 @@ def attach() -> None:
         "__getitem__": shape.getitem,
         "view": shape.reshape,
         "astype": astype,
+        "half": lambda x: astype(x, np.float16),
+        "bfloat16": lambda x: astype(x, "bfloat16"),
         "float": lambda x: astype(x, np.float32),
         "double": lambda x: astype(x, np.float64),
         "T": property(shape.transpose),

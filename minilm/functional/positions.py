@@ -8,7 +8,7 @@ import numpy as np
 
 import minilm_kernels as kernels
 from minilm.functional._broadcast import same_float
-from minilm.tensor import Array, Tensor, record
+from minilm.tensor import Array, Tensor, as_array, record
 
 
 def rotary(x: Any, cos: Array, sin: Array) -> Tensor:
@@ -26,7 +26,7 @@ def rotary(x: Any, cos: Array, sin: Array) -> Tensor:
             f"features, and cos and sin of shape ({x.shape[-2]}, {half}), not {cos.shape} and {sin.shape}"
         )
 
-    cos, sin = cos.astype(x.dtype, copy=False), sin.astype(x.dtype, copy=False)
+    cos, sin = (as_array(table, x.data).astype(x.dtype, copy=False) for table in (cos, sin))
 
     def backward(dy):
         # a rotation's derivative is its transpose: the rotation by the opposite angle

@@ -9,7 +9,7 @@ import numpy as np
 
 from minilm.functional._broadcast import accepts_axis, operands, unbroadcast
 from minilm.tape import Partial
-from minilm.tensor import Tensor, _plain_index, as_array, as_tensor, record
+from minilm.tensor import Tensor, _plain_index, as_array, as_tensor, number_like, record
 from minilm_kernels import array_namespace
 
 
@@ -116,7 +116,7 @@ def split(x: Any, split_size_or_sections: int | Sequence[int], dim: int = 0) -> 
 def getitem(x: Any, index: Any) -> Tensor:
     """y = x[index], with NumPy's slices, integers, integer arrays and boolean masks."""
     x = as_tensor(x)
-    index = _plain_index(index)
+    index = _plain_index(index, x.data)
 
     def backward(dy):
         # only x[index] was read, so only there is a gradient; an element read k times gets k parts
@@ -130,11 +130,12 @@ def gather(x: Any, dim: int, index: Any) -> Tensor:
     """y[i, j, …] = x[…, index[i, j, …], …] with the index on axis `dim`; index has as many axes as x."""
     x = as_tensor(x)
     xp = array_namespace(x.data)
-    index = as_array(index)
+    index = as_array(index, x.data)
     if index.ndim != x.ndim:
         raise ValueError(f"gather wants an index with {x.ndim} axes like x, not {index.ndim}")
     dim = axis(dim, x.ndim)
-    grid = list(xp.indices(index.shape, sparse=True)) if index.ndim else []
+    # 0 … n − 1 along axis i, for every axis
+    grid = [xp.arange(n).reshape(-1, *(1,) * (x.ndim - 1 - i)) for i, n in enumerate(index.shape)]
     grid[dim] = index
     return getitem(x, tuple(grid))
 
@@ -143,7 +144,7 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     """z = x where condition holds, else y; all three broadcast."""
     x, y = operands(x, y)
     xp = array_namespace(x.data)
-    condition = as_array(condition)
+    condition = as_array(condition, x.data)
     x_shape, y_shape = x.shape, y.shape
 
     def backward(dz):
@@ -157,13 +158,13 @@ def masked_fill(x: Any, mask: Any, value: float) -> Tensor:
     """x with `value` wherever mask is true; no gradient flows there."""
     x = as_tensor(x)
     xp = array_namespace(x.data)
-    mask = as_array(mask)
+    mask = as_array(mask, x.data)
     shape = x.shape
 
     def backward(dy):
         return (unbroadcast(xp.where(mask, xp.zeros((), dy.dtype), dy), shape),)
 
-    return record(xp.where(mask, xp.asarray(value, dtype=x.dtype), x.data), (x,), backward)
+    return record(xp.where(mask, number_like(value, x.data), x.data), (x,), backward)
 
 
 def axis(dim: int, ndim: int) -> int:

@@ -7,7 +7,8 @@ A model that can be decoded has three methods:
     reorder(state, rows)
 
 `start` looks at the prompts (B, T) and makes ready; for an encoder-decoder it encodes them. `step` takes the tokens that are
-new since the last step, (B, n), at first the whole text, and gives the logits of the next token, (B, V). `reorder` makes
+new since the last step, (B, n), at first the whole text, and gives the logits of the next token, (B, V), on the host, where
+tokens are chosen: of a model on a GPU they are all that comes back in a step. `reorder` makes
 row i of the state what row rows[i] was: beam search drops texts and splits others, and several samples of one prompt share
 its first step. A model that has the three methods itself is used as it is.
 """
@@ -21,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minilm import functional as F
+from minilm.devices import to_host
 from minilm.errors import InputError
 from minilm.models.cache import DecoderCache, reorder_caches
 from minilm.tensor import Tensor
@@ -113,7 +115,7 @@ class CausalDecoder:
         if mask is not None:
             # padding does not count; where it stands any position will do
             positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)[:, -ids.shape[1] :]
-        return self._logits(ids, mask, positions, state.cache).data[:, -1]
+        return to_host(self._logits(ids, mask, positions, state.cache).data[:, -1])
 
     def _logits(self, ids: np.ndarray, mask: Any, positions: Any, cache: Any) -> Tensor:
         """(B, 1 or T, V)."""
@@ -176,7 +178,7 @@ class Seq2SeqDecoder:
         output = self.model(
             attention_mask=state.mask, decoder_input_ids=ids, encoder_outputs=state.encoded, past_key_values=state.cache
         )
-        return output.logits.data[:, -1]
+        return to_host(output.logits.data[:, -1])
 
     def reorder(self, state: Seq2SeqState, rows: np.ndarray) -> None:
         if state.ids is not None:
@@ -186,7 +188,7 @@ class Seq2SeqDecoder:
             source, state.source
         )  # within the beams of a prompt the encoder's side stays as it is
         if moved:
-            state.encoded = Tensor(state.encoded.data[rows])
+            state.encoded = state.encoded[rows]
             state.mask = None if state.mask is None else state.mask[rows]
             state.source = source
         if state.cache is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from minilm.errors import InputError
 from minilm.generation.beams import beam_search
 from minilm.generation.decoders import Seq2SeqDecoder, decoder_of, is_encoder_decoder, position_limit
-from minilm.generation.options import GenerationOptions
+from minilm.generation.options import GenerationOptions, options_of
 from minilm.generation.search import Rules, search
 from minilm.generation.stopping import Stopping
 from minilm.metrics import evaluation_mode
@@ -248,7 +248,10 @@ def generate_by_name(
     streamer: Any = None,
     **options: Any,
 ) -> Any:
-    """generate() with transformers' options; see there."""
+    """generate() with transformers' options; see there. generation_config: options, of which those given by name go first."""
+    given = options.pop("generation_config", None)
+    if given is not None:
+        options = {**options_of(given), **options}
     chosen = GenerationOptions.for_model(model, **options)
     run = Run(model, input_ids, chosen, generator, attention_mask, encoder_outputs, tokenizer)
     if streamer is not None and (len(run.batch.ids) > 1 or run.copies > 1):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minilm.devices import to_host
 from minilm.errors import InputError
 from minilm.functional.normalization import softmax_array
 from minilm.generation.decoders import is_called_by_name
@@ -201,7 +202,7 @@ def _decode(
         else:
             tokens = text[:, length - 1 : length]
         with inference:
-            logits = model(tokens, cache=cache, last_only=True)[0].data[:, -1]  # (B, vocab)
+            logits = to_host(model(tokens, cache=cache, last_only=True)[0].data[:, -1])  # (B, vocab)
         cached = length - start
         new = choose(logits, text[:, :length], config, generator)
         if stop_ids.size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
@@ -104,6 +104,9 @@ class GenerationOptions:
         values |= {name: value for name, value in own.items() if name in names and value is not None}
         if "max_length" in given and "max_new_tokens" not in given:
             values.pop("max_new_tokens", None)  # what the caller says goes before what the folder says
+        least, most = values.get("min_new_tokens"), given.get("max_new_tokens")
+        if "min_new_tokens" not in given and isinstance(least, int) and isinstance(most, int):
+            values["min_new_tokens"] = min(least, most)
         options = cls(**{**values, **given})
         options.check()
         options.check_tokens(getattr(config, "vocab_size", None))
@@ -248,6 +251,26 @@ class GenerationOptions:
         if self.min_new_tokens is not None:
             return prompt_length + self.min_new_tokens
         return self.min_length
+
+
+def options_of(config: Any) -> dict[str, Any]:
+    """The options in a generation_config: a dictionary, GenerationOptions, or a GenerationConfig, of transformers too.
+
+    Of the last only what generate() here knows. Raises InputError for anything else.
+    """
+    names = [f.name for f in fields(GenerationOptions)]
+    if isinstance(config, Mapping):
+        return dict(config)
+    if isinstance(config, GenerationOptions):
+        plain = GenerationOptions()
+        return {name: getattr(config, name) for name in names if getattr(config, name) != getattr(plain, name)}
+    if hasattr(config, "by_name"):
+        return dict(config.by_name())
+    if hasattr(config, "to_diff_dict"):
+        return {name: value for name, value in config.to_diff_dict().items() if name in names and value is not None}
+    raise InputError(
+        f"generation_config is a {type(config).__name__}; give a dictionary of options, or a GenerationConfig"
+    )
 
 
 def _check_list(name: str, tokens: Any, vocab_size: int | None) -> None:

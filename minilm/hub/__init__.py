@@ -1,7 +1,7 @@
 """Hugging Face folders: configuration, weights and tokenizers as minilm's own models, and back.
 
 minilm/folders.py finds the files. Then read in this order: weights and saving (safetensors), mapping (whose tensor is whose),
-config, pretrained (all of it together), auto (which family), and a family's own file: gpt, bert, t5.
+config, pretrained (all of it together), auto (which family), and a family's own file: gpt, bert, t5, marian.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ EXPORTS = {
     "gpt": (
         "GPT2Config", "GPT2ForSequenceClassification", "GPT2LMHeadModel", "GPT2Model",
         "LlamaConfig", "LlamaForCausalLM", "LlamaForSequenceClassification", "LlamaModel",
+    ),
+    "marian": (
+        "MarianConfig", "MarianModel", "MarianMTModel",
+        "PegasusConfig", "PegasusForConditionalGeneration", "PegasusModel",
     ),
     "t5": ("T5Config", "T5ForConditionalGeneration", "T5Model"),
 }  # fmt: skip

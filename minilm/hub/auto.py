@@ -41,6 +41,14 @@ REGISTRY: dict[str, dict[str, str]] = {
         "seq2seq-lm": "minilm.hub.t5:T5ForConditionalGeneration",
         "pre-training": "minilm.hub.t5:T5ForConditionalGeneration",
     },
+    "marian": {
+        "base": "minilm.hub.marian:MarianModel",
+        "seq2seq-lm": "minilm.hub.marian:MarianMTModel",
+    },
+    "pegasus": {
+        "base": "minilm.hub.marian:PegasusModel",
+        "seq2seq-lm": "minilm.hub.marian:PegasusForConditionalGeneration",
+    },
 }
 
 

@@ -130,7 +130,8 @@ class Pretrained(Module):
 # lengths that some axis of a weight has, or numbers of parts that each have a weight, by the names of all families
 SIZES = (
     "vocab_size", "n_embd", "n_inner", "n_layer", "n_head", "d_model", "d_ff", "num_layers", "num_decoder_layers", "num_heads",
-    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "encoder_layers", "decoder_layers",
+    "encoder_ffn_dim", "decoder_ffn_dim", "encoder_attention_heads", "decoder_attention_heads",
 )  # fmt: skip
 
 

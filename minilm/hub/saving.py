@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minilm.devices import to_host
 from minilm.errors import InputError
 from minilm.files import sync
 from minilm.hub.weights import DTYPES, INDEX, SINGLE, to_bfloat16
@@ -108,7 +109,7 @@ def write_safetensors(path: Path, tensors: Sequence[Named], dtype: str | None = 
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, array in ordered:
-            flat = np.ascontiguousarray(array).reshape(-1)
+            flat = np.ascontiguousarray(to_host(array)).reshape(-1)
             for start in range(0, flat.size, CHUNK):
                 file.write(converted(name, flat[start : start + CHUNK], dtype).data)
         file.flush()

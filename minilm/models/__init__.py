@@ -1,6 +1,6 @@
-"""Models: GPT (also in Llama's layout), BERT, T5 and the encoder-decoder Transformer. ngram is what they must beat.
+"""Models: GPT (also in Llama's layout), BERT, T5, the encoder-decoder Transformer and Marian, which is its form in files.
 
-Their Hugging Face classes, with from_pretrained and save_pretrained, are in minilm.hub.
+ngram is what they must beat. Their Hugging Face classes, with from_pretrained and save_pretrained, are in minilm.hub.
 """
 
 from minilm.models.bert import BertModel

@@ -14,6 +14,7 @@ from minilm.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList,
 from minilm.nn.layers import normal
 from minilm.nn.transformer import run_blocks
 from minilm.tensor import Array, Tensor, as_array
+from minilm_kernels.conditions import values_count
 
 
 class BertModel(Module):
@@ -126,7 +127,7 @@ def check_inputs(
     mask = None if attention_mask is None else as_array(attention_mask)
     if mask is not None:
         same_shape("attention_mask", mask, ids)
-        mask = None if bool(mask.all()) else mask.astype(bool)
+        mask = None if values_count(mask) and bool(mask.all()) else mask.astype(bool)
     segments = None if token_type_ids is None else as_array(token_type_ids)
     if segments is not None:
         same_shape("token_type_ids", segments, ids)
@@ -142,7 +143,7 @@ def check_ids(name: str, ids: Array, count: int, hint: str) -> None:
     """Raise InputError unless all are integers from 0 to count − 1."""
     if ids.dtype.kind not in "iu":
         raise InputError(f"{name} holds {ids.dtype}; it must hold integers from 0 to {count - 1}")
-    smallest, largest = int(ids.min()), int(ids.max())
+    smallest, largest = (int(ids.min()), int(ids.max())) if values_count(ids) else (0, 0)
     if smallest < 0 or largest >= count:
         wrong = smallest if smallest < 0 else largest
         raise InputError(f"{name} holds {wrong}, but this model has 0 to {count - 1}; {hint}")

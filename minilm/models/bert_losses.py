@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from minilm import functional as F
+from minilm.devices import beside
 from minilm.errors import InputError
 from minilm.tensor import Array, Tensor, as_array
 from minilm_kernels import array_namespace
+from minilm_kernels.conditions import values_count
 
 
 def class_loss(logits: Tensor, labels: Any, name: str = "labels") -> Tensor:
@@ -44,17 +46,17 @@ def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
             f"labels hold {values.dtype} of shape {values.shape}; problem_type {config.problem_type!r} wants numbers of "
             f"shape {logits.shape}, one per text and label (set config.problem_type if you meant another)"
         )
-    values = values.astype(logits.dtype)
-    if not bool(array_namespace(values).isfinite(values).all()):
+    values, seen = values.astype(logits.dtype), values_count(values)
+    if seen and not bool(array_namespace(values).isfinite(values).all()):
         raise InputError("labels hold a number that is not finite; leave such examples out")
     if config.problem_type == "regression":
         return F.mse_loss(logits, values)
-    if float(values.min()) < 0 or float(values.max()) > 1:
+    if seen and (float(values.min()) < 0 or float(values.max()) > 1):
         raise InputError(
             f"labels run from {float(values.min()):g} to {float(values.max()):g}; multi_label_classification wants 0 or 1 "
             "for each class"
         )
-    return binary_cross_entropy_with_logits(logits, values)
+    return binary_cross_entropy_with_logits(logits, beside(values, logits.data))
 
 
 def binary_cross_entropy_with_logits(z: Tensor, y: Array) -> Tensor:
@@ -93,7 +95,7 @@ def check_labels(name: str, labels: Array, expected: tuple[int, ...], classes: i
         raise InputError(f"{name} hold {labels.dtype}; they must be integers")
     if labels.shape != expected:
         raise InputError(f"{name} have shape {labels.shape}; this head wants {expected}")
-    counted = labels if classes is None else labels[labels != -100]
+    counted = labels[:0] if not values_count(labels) else labels if classes is None else labels[labels != -100]
     if counted.size == 0:
         return
     smallest, largest = int(counted.min()), int(counted.max())

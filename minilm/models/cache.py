@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from minilm.devices import beside
 from minilm.nn import KVCache
 from minilm.tensor import Array
+from minilm_kernels import array_namespace
 
 
 class GrowingCache(KVCache):
@@ -20,7 +22,7 @@ class GrowingCache(KVCache):
             B, H, _, D = self.keys.shape
             room = max(needed, 2 * self.max_length)
             for name in ("keys", "values"):
-                wider = np.empty((B, H, room, D), self.keys.dtype)
+                wider = array_namespace(self.keys).empty((B, H, room, D), self.keys.dtype)
                 wider[:, :, : self.length] = getattr(self, name)[:, :, : self.length]
                 setattr(self, name, wider)
         return super().append(keys, values)
@@ -60,10 +62,12 @@ class DecoderCache:
 
 def reorder_caches(caches: list[Any], rows: np.ndarray) -> None:
     """Row i of each cache becomes what row rows[i] was; there may be more or fewer rows than before."""
+    unchanged = np.array_equal(rows, np.arange(len(rows)))
+    there = beside(rows, caches[0].keys) if caches else rows
     for cache in caches:
         if len(rows) != len(cache.keys):
-            cache.keys, cache.values = cache.keys[rows], cache.values[rows]
-        elif not np.array_equal(rows, np.arange(len(rows))):
+            cache.keys, cache.values = cache.keys[there], cache.values[there]
+        elif not unchanged:
             # only what is filled; the index on the right makes a copy before anything is written
-            cache.keys[:, :, : cache.length] = cache.keys[rows, :, : cache.length]
-            cache.values[:, :, : cache.length] = cache.values[rows, :, : cache.length]
+            cache.keys[:, :, : cache.length] = cache.keys[there, :, : cache.length]
+            cache.values[:, :, : cache.length] = cache.values[there, :, : cache.length]

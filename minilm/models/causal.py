@@ -20,6 +20,7 @@ from minilm.models.gpt import GPTModel, initialize
 from minilm.models.outputs import BaseModelOutput, ClassifierOutput, LMOutput
 from minilm.nn import KVCache, Linear, Module
 from minilm.tensor import Array, Tensor, as_array
+from minilm_kernels import array_namespace
 
 Generator = np.random.Generator
 
@@ -154,21 +155,22 @@ class CausalClassifier(Module):
         )  # fmt: skip
         last = self.last_tokens(as_array(input_ids))
         assert base.last_hidden_state is not None
-        logits = self.score(base.last_hidden_state[np.arange(len(last)), last])  # (B, num_labels)
+        rows = array_namespace(last).arange(len(last))
+        logits = self.score(base.last_hidden_state[rows, last])  # (B, num_labels)
         loss = None if labels is None else sequence_loss(logits, labels, self.config)
         return ClassifierOutput(loss, logits, base.hidden_states, base.attentions)
 
     def last_tokens(self, ids: Array) -> Array:
         """Where each text ends: (B, T) → (B,)."""
         B, T = ids.shape
-        padding = self.config.pad_token_id
+        xp, padding = array_namespace(ids), self.config.pad_token_id
         if padding is None:
             if B > 1:
                 raise InputError(
                     "config.pad_token_id is not set, so the ends of several texts cannot be told; set it, or give one text"
                 )
-            return np.full(B, T - 1)
-        return (np.arange(T) * (ids != padding)).argmax(axis=1)
+            return xp.full(B, T - 1)
+        return (xp.arange(T) * (ids != padding)).argmax(axis=1)
 
     def extra_repr(self) -> str:
         return f"{self.num_parameters():,} parameters"

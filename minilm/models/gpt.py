@@ -28,6 +28,8 @@ from minilm.nn import (
 from minilm.nn.layers import normal
 from minilm.nn.transformer import StackOutput, make_norm, run_blocks
 from minilm.tensor import Array, Tensor, as_array
+from minilm_kernels import array_namespace
+from minilm_kernels.conditions import values_count
 
 __all__ = ["GPT", "GPTConfig", "GPTModel"]
 
@@ -136,7 +138,7 @@ class GPTModel(Module):
         if position_ids is None or rotary is None:
             yield
             return
-        rotary.position_ids = as_array(position_ids)
+        rotary.position_ids = as_array(position_ids, self.token_embedding.weight.data)
         try:
             yield
         finally:
@@ -153,7 +155,8 @@ class GPTModel(Module):
             )
         B, T = ids.shape
         total = T + (cache[0].length if cache is not None else 0)
-        low, high, rows = int(ids.min()), int(ids.max()), self.token_embedding.weight.shape[0]
+        rows = self.token_embedding.weight.shape[0]
+        low, high = (int(ids.min()), int(ids.max())) if values_count(ids) else (0, 0)
         if low < 0 or high >= rows:
             raise InputError(
                 f"input_ids run from {low} to {high}, but the model has tokens 0 to {rows - 1}; "
@@ -161,11 +164,13 @@ class GPTModel(Module):
             )
         if position_ids is not None:
             places = as_array(position_ids)
-            if places.shape not in ((B, T), (1, T), (T,)) or places.dtype.kind not in "iu" or places.min() < 0:
+            known = values_count(places)
+            fits = places.shape in ((B, T), (1, T), (T,)) and places.dtype.kind in "iu"
+            if not fits or (known and places.min() < 0):
                 raise InputError(
                     f"position_ids have shape {places.shape} and type {places.dtype}; give ({B}, {T}) whole numbers from 0"
                 )
-        last = total - 1 if position_ids is None else int(as_array(position_ids).max())
+        last = total - 1 if position_ids is None else int(places.max()) if known else 0
         if last >= self.context_length:
             raise InputError(
                 f"the text reaches position {last}, but the model has positions 0 to {self.context_length - 1}; "
@@ -242,7 +247,7 @@ class BatchRotaryPositions(RotaryPositions):
         if self.position_ids is None:
             return super().forward(x, start)
         B, H, T, D = x.shape
-        at = np.broadcast_to(self.position_ids, (B, T)).reshape(-1)
+        at = array_namespace(x.data).broadcast_to(self.position_ids, (B, T)).reshape(-1)
         x = x.transpose(0, 1).reshape(H, B * T, D)  # all rows as one long one, each position with its own angle
         return F.rotary(x, self.cos[at], self.sin[at]).reshape(H, B, T, D).transpose(0, 1)
 

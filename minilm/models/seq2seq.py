@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minilm import functional as F
 from minilm.errors import InputError
 from minilm.models.cache import DecoderCache
 from minilm.models.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 from minilm.nn import Module, ModuleList
 from minilm.nn.transformer import run_blocks
-from minilm.tensor import Tensor, as_array
+from minilm.tensor import Array, Tensor, as_array
+from minilm_kernels import array_namespace
+from minilm_kernels.conditions import values_count
 
 
 class Stack(Module):
@@ -237,7 +237,7 @@ def check_ids(
         raise InputError(
             f"{name} have shape {ids.shape} and type {ids.dtype}; give integers (batch, tokens), at least one of each"
         )
-    counted = ids if ignored is None else ids[ids != ignored]
+    counted = ids[:0] if not values_count(ids) else ids if ignored is None else ids[ids != ignored]
     if counted.size and not 0 <= int(counted.min()) <= int(counted.max()) < vocab_size:
         raise InputError(
             f"{name} run from {int(counted.min())} to {int(counted.max())}, but the model has tokens 0 to {vocab_size - 1}; "
@@ -250,13 +250,13 @@ def check_ids(
         )
 
 
-def shift_right(labels: Any, start_token_id: int, pad_token_id: int) -> np.ndarray:
+def shift_right(labels: Any, start_token_id: int, pad_token_id: int) -> Array:
     """The decoder's input: the start token, then all labels but the last; −100 becomes padding.    [eq:shift-right] [F7]"""
     labels = as_array(labels)
-    shifted = np.full_like(labels, start_token_id)
+    xp = array_namespace(labels)
+    shifted = xp.full_like(labels, start_token_id)
     shifted[:, 1:] = labels[:, :-1]
-    shifted[shifted == -100] = pad_token_id
-    return shifted
+    return xp.where(shifted == -100, pad_token_id, shifted)
 
 
 def as_encoder_output(value: Any) -> BaseModelOutput | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from minilm import functional as F
+from minilm.devices import beside
 from minilm.nn import Embedding, Module
-from minilm.tensor import Tensor
+from minilm.tensor import Array, Tensor
 
 
 def relative_position_bucket(
@@ -54,15 +56,23 @@ class RelativePositionBias(Module):
     ):
         self.table = Embedding(num_buckets, num_heads, generator)
         self.max_distance = max_distance
+        self._latest: tuple[Any, Array] = (None, None)  # the buckets of the latest call and what they were made for
         self.bidirectional = bidirectional
 
     def forward(self, query_length: int, key_length: int, start: int = 0) -> Tensor:
         """For queries start … start + query_length − 1 and keys 0 … key_length − 1: (1, H, query_length, key_length)."""
-        distance = np.arange(key_length) - np.arange(start, start + query_length)[:, None]
-        buckets = relative_position_bucket(
-            distance, self.bidirectional, self.table.weight.shape[0], self.max_distance
-        )  # (Tq, Tk)
+        buckets = self.buckets(query_length, key_length, start)  # (Tq, Tk)
         return F.unsqueeze(F.permute(self.table(buckets), 2, 0, 1), 0)
+
+    def buckets(self, query_length: int, key_length: int, start: int) -> Array:
+        """Beside the table; those of the latest call are kept: in training all batches may have one length."""
+        weight = self.table.weight
+        made_for = (query_length, key_length, start, weight.device)
+        if self._latest[0] != made_for:
+            distance = np.arange(key_length) - np.arange(start, start + query_length)[:, None]
+            buckets = relative_position_bucket(distance, self.bidirectional, weight.shape[0], self.max_distance)
+            self._latest = (made_for, beside(buckets, weight.data))
+        return self._latest[1]
 
     def extra_repr(self) -> str:
         return f"to a distance of {self.max_distance}, {'both directions' if self.bidirectional else 'backwards'}"

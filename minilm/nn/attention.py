@@ -18,12 +18,13 @@ class KVCache:
     """The keys and values of all positions decoded so far, for one attention layer.
 
     Room for `max_length` positions is taken once; `append` writes the new ones behind the old and returns views of all.
+    The first keys decide on which device.
     """
 
     def __init__(self, batch_size: int, num_kv_heads: int, max_length: int, head_dim: int, dtype: Any = np.float32):
         shape = (batch_size, num_kv_heads, max_length, head_dim)
-        self.keys = np.empty(shape, dtype)
-        self.values = np.empty(shape, dtype)
+        self.keys: Array = np.empty(shape, dtype)
+        self.values: Array = np.empty(shape, dtype)
         self.length = 0
 
     @property
@@ -40,6 +41,9 @@ class KVCache:
         start, stop = self.length, self.length + keys.shape[2]
         if stop > self.max_length:
             raise ValueError(f"the cache holds {self.max_length} positions, {stop} were asked for; start a new one")
+        if type(keys) is not type(self.keys) and start == 0:
+            empty = array_namespace(keys).empty
+            self.keys, self.values = (empty(a.shape, a.dtype) for a in (self.keys, self.values))
         self.keys[:, :, start:stop] = keys
         self.values[:, :, start:stop] = values
         self.length = stop

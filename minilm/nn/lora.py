@@ -19,7 +19,8 @@ from minilm import functional as F
 from minilm.errors import InputError
 from minilm.nn.layers import Dropout, Generator, Linear, uniform
 from minilm.nn.module import Module, ModuleList
-from minilm.tensor import Parameter, Tensor
+from minilm.tensor import Array, Parameter, Tensor
+from minilm_kernels import array_namespace
 
 ACTIVATIONS = {
     "relu": F.relu,
@@ -49,7 +50,7 @@ class LowRank(Module):
         """x: (..., in).  Returns (α/r) x Aᵀ Bᵀ: (..., rows)."""
         return F.linear(F.linear(x, self.A), self.B) * self.scale  # [eq:lora]
 
-    def delta(self) -> np.ndarray:
+    def delta(self) -> Array:
         """ΔW: (rows, in)."""
         return self.scale * (self.B.data @ self.A.data)
 
@@ -79,6 +80,7 @@ class LoRALinear(Linear):
         spans = sorted(rows) or [(0, out_features)]
         dtype = linear.weight.dtype
         self.lora = ModuleList(LowRank(span, in_features, rank, alpha, dtype, generator) for span in spans)
+        self.lora.to(linear.weight.device)
         self.lora_dropout = Dropout(dropout, generator)
         self.training = linear.training
         self.merged = False
@@ -105,7 +107,8 @@ class LoRALinear(Linear):
 
     @staticmethod
     def _zeros(x: Tensor, start: int, stop: int) -> list[Tensor]:
-        return [Tensor(np.zeros((*x.shape[:-1], stop - start), x.dtype))] if stop > start else []
+        zeros = array_namespace(x.data).zeros
+        return [Tensor(zeros((*x.shape[:-1], stop - start), x.dtype))] if stop > start else []
 
     def merge(self) -> None:
         """W ← W + ΔW: from now on one product, without a way to train the update."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from minilm.devices import CPU, Device, as_device, beside, device_of, to_device
 from minilm.errors import InputError
+from minilm.tape import Array
 from minilm.tensor import Parameter, Tensor
 
 
@@ -99,6 +101,39 @@ class Module:
             parameter.grad = parameter.grad_buffer = None
         return self
 
+    def to(self, device: Any) -> Self:
+        """Move parameters and tables to "cpu" or "cuda"; do it before an optimizer is made.
+
+        Raises InputError or MissingDependencyError for a GPU that cannot be used, and then moves nothing.
+        """
+        device = as_device(device)
+        for parameter in self.parameters():
+            if device_of(parameter.data) == device:
+                continue
+            if parameter.grad_buffer is not None:
+                raise RuntimeError("an optimizer has taken these parameters over; move the model before you make one")
+            parameter.data = to_device(parameter.data, device)
+            parameter.grad = None
+        for module in self.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, np.ndarray) or (hasattr(value, "dtype") and device_of(value) != CPU):
+                    setattr(module, name, to_device(value, device))
+        return self
+
+    def cuda(self) -> Self:
+        """Move it to the GPU."""
+        return self.to("cuda")
+
+    def cpu(self) -> Self:
+        """Move it to the host's memory."""
+        return self.to("cpu")
+
+    @property
+    def device(self) -> Device:
+        """Where its parameters are; the CPU if it has none."""
+        first = next(self.parameters(), None)
+        return CPU if first is None else device_of(first.data)
+
     # --- saving -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -125,7 +160,7 @@ class Module:
                 f"these weights are of another model ({shown}); build the model from the weights' own configuration"
             )
         for name, parameter in own.items():
-            parameter.data[...] = _array(state[name])
+            parameter.data[...] = beside(_array(state[name]), parameter.data)
 
     # --- printing -----------------------------------------------------------------------------------------------------
 
@@ -183,5 +218,5 @@ class Sequential(ModuleList):
         return x
 
 
-def _array(value: Any) -> Any:
+def _array(value: Any) -> Array:
     return value.data if isinstance(value, Tensor) else value

@@ -12,8 +12,9 @@ from minilm.nn.attention import KVCache, MultiHeadAttention
 from minilm.nn.layers import FeedForward, Generator, LayerNorm, RMSNorm
 from minilm.nn.module import Module
 from minilm.nn.positions import RotaryPositions
-from minilm.tensor import Tensor
+from minilm.tensor import Tensor, as_array
 
+MASKS = {"attention_mask", "context_mask", "bias"}
 Caches = KVCache | tuple[KVCache, KVCache]  # of self-attention; of self- and cross-attention
 
 
@@ -131,6 +132,9 @@ def run_blocks(
     options: for every block (causal, attention_mask, bias, context, context_mask). hidden_states are those before each block;
     the model adds the last one itself, after its final norm if it has one.
     """
+    for name in MASKS & options.keys():  # each comes to the device once, not once for each block
+        if options[name] is not None and not isinstance(options[name], Tensor):
+            options[name] = as_array(options[name], x.data)
     inputs: list[Tensor] = []
     seen: list[tuple[Tensor, ...]] = []
     for i, block in enumerate(blocks):

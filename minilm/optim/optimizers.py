@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 import minilm_kernels as kernels
+from minilm.devices import beside
 from minilm.errors import InputError
+from minilm.functional.methods import as_dtype
 from minilm.optim.flat import FlatParameters
 from minilm.tensor import Array, Parameter
+from minilm_kernels import array_namespace
 
 
 class Optimizer:
@@ -46,24 +47,36 @@ class Optimizer:
             self.param_groups.append({**defaults, **group, "params": own, "range": (start, len(ordered))})
         self.flat = FlatParameters(ordered)
         self.steps = 0
-        self.state = {name: np.zeros_like(self.flat.data) for name in self.state_names}
+        zeros_like = array_namespace(self.flat.data).zeros_like
+        self.state = {name: zeros_like(self.flat.data) for name in self.state_names}
 
     def zero_grad(self) -> None:
         self.flat.zero_grad()
 
-    def clip_grad_norm(self, max_norm: float | None) -> float:
-        """Clip the joint norm of all gradients to `max_norm` (None: only measure); returns the norm before."""
-        return self.flat.clip_grad_norm(max_norm)
+    def compute_in(self, precision: str) -> None:
+        """Let the model compute in "float16" or "bfloat16", on a GPU, while this optimizer's weights stay float32."""
+        if self.flat.data.dtype.name != "float32":
+            raise ValueError(f"mixed precision starts from float32 weights; these are {self.flat.data.dtype}")
+        self.flat.compute_in(as_dtype(precision))
+
+    def clip_grad_norm(self, max_norm: float | None, loss_scale: float = 1.0) -> Any:
+        """Clip the joint norm of all gradients to `max_norm` (None: only measure); returns the norm before.
+
+        On a GPU it is an array without axes: only float() waits for it. loss_scale: what the loss was multiplied with.
+        """
+        return self.flat.clip_grad_norm(max_norm, loss_scale)
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
         self.flat.check_home()
         self.flat.adopt()
+        self.flat.collect()
         self.steps += 1
         for group in self.param_groups:
             for span in self.flat.spans(*group["range"]):
                 states = [array[span] for array in self.state.values()]
                 self.update(self.flat.data[span], self.flat.grad[span], group, *states)
+        self.flat.publish()
 
     def update(self, w: Array, g: Array, group: dict[str, Any], *state: Array) -> None:
         """Change the parameters w in place, given their gradients g and the group's options."""
@@ -92,7 +105,7 @@ class Optimizer:
                 f"the saved optimizer has {len(state['groups'])} groups, this one {len(self.param_groups)}"
             )
         for name, own in self.state.items():
-            own[...] = state["arrays"][name]
+            own[...] = beside(state["arrays"][name], own)
         for group, options in zip(self.param_groups, state["groups"]):
             group.update(options)
         self.steps = int(state["steps"])

@@ -31,7 +31,7 @@ class Window:
 
     inputs: {"input_ids": (T,), "attention_mask": (T,), ...}. source: the text. encoding: what the tokenizer knows of each
     token. prompt_length: so many of the ids are the prompt, where a text is continued. word_starts: where each word stands in
-    the source, where words were given.
+    the source, where words were given. chat: the messages, where a chat is continued.
     """
 
     inputs: dict[str, Array]
@@ -39,6 +39,7 @@ class Window:
     encoding: Any = None
     prompt_length: int = 0
     word_starts: list[int] | None = None
+    chat: list[Any] | None = None
 
 
 class Pipeline:

@@ -15,6 +15,10 @@ from minilm.pipelines.writing import WritingPipeline
 class TextGenerationPipeline(WritingPipeline):
     """A prompt → [{"generated_text": "prompt and what follows"}], one dictionary for each of num_return_sequences.
 
+    A chat, a list of messages {"role": "user", "content": "..."}, goes through the tokenizer's chat template. generated_text is
+    then the list with one more message, the assistant's. A chat that ends with a message of the assistant is written on, as
+    continue_final_message=True says for any chat.
+
     return_full_text: False leaves the prompt out. return_tensors: True gives {"generated_token_ids": [...]} instead of text.
     prefix: text before the prompt that the model reads and the answer does not show.
     truncation, add_special_tokens, tokenizer_encode_kwargs: for the tokenizer. handle_long_generation: "hole" drops the
@@ -37,6 +41,7 @@ class TextGenerationPipeline(WritingPipeline):
         "truncation": None,
         "add_special_tokens": None,
         "tokenizer_encode_kwargs": None,
+        "continue_final_message": None,
     }
     own_defaults: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
 
@@ -53,21 +58,20 @@ class TextGenerationPipeline(WritingPipeline):
         return len(self.encode(p["prefix"], add_special_tokens=False)[0]) if p["prefix"] else 0
 
     def __call__(self, inputs: Any, **given: Any) -> Any:
-        first = inputs[0] if isinstance(inputs, list | tuple) and inputs else inputs
-        for item in (inputs, first):
-            message = item[0] if isinstance(item, list) and item else item
-            if isinstance(message, Mapping):
-                raise InputError(
-                    "this is a chat, a list of messages, and minilm has no chat templates; give the prompt as one text"
-                )
-        return super().__call__(inputs, **given)
+        if isinstance(inputs, Mapping):
+            raise InputError("this is one message; a chat is a list of messages, [{'role': 'user', 'content': '...'}]")
+        return super().__call__(Chat(inputs) if is_chat(inputs) else inputs, **given)
 
     def preprocess(self, item: Any, p: dict[str, Any]) -> list[Window]:
         options = dict(p["tokenizer_encode_kwargs"] or {})
+        chat = item.messages if isinstance(item, Chat) else item if is_chat(item) else None
+        if chat is not None:
+            item = self.chat_text(chat, p, options)
+            options["add_special_tokens"] = False  # the template has written them
         for name in ("truncation", "add_special_tokens"):
-            if p[name] is not None:
+            if p[name] is not None and not (chat is not None and name == "add_special_tokens"):
                 options[name] = p[name]
-        if isinstance(item, str) and p["prefix"]:
+        if chat is None and isinstance(item, str) and p["prefix"]:
             encoding = self.encode(p["prefix"] + item, **options)[0]
         else:
             encoding = self.encode(item, **options)[0]
@@ -79,9 +83,25 @@ class TextGenerationPipeline(WritingPipeline):
             ids = self.shortened(ids, p)
             length = min(length, len(ids))
         window = Window({"input_ids": ids, "attention_mask": np.ones_like(ids)}, item, encoding, length)
+        window.chat = chat
         self.check_fit(window)
         self.check_room(window, p)
         return [window]
+
+    def chat_text(self, chat: list[Any], p: Mapping[str, Any], options: dict[str, Any]) -> str:
+        """A chat as the prompt; what the template takes, and the tokenizer does not, is taken out of `options`."""
+        goes_on = self.goes_on(chat, p)
+        known = ("tools", "documents", "chat_template")
+        given = {name: options.pop(name) for name in known if name in options}
+        text = self.tokenizer.apply_chat_template(
+            chat, tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on, **given
+        )
+        return str(text)
+
+    def goes_on(self, chat: list[Any], p: Mapping[str, Any]) -> bool:
+        """Whether the chat's last message is written on."""
+        said = p["continue_final_message"]
+        return bool(chat[-1].get("role") == "assistant" if said is None else said)
 
     def shortened(self, ids: Any, p: dict[str, Any]) -> Any:
         """The last ids of a prompt, as many as leave room for max_new_tokens."""
@@ -113,4 +133,24 @@ class TextGenerationPipeline(WritingPipeline):
         shown = "" if p["return_full_text"] is False else window.source
         decoding = {name: p[name] for name in ("skip_special_tokens", "clean_up_tokenization_spaces")}
         new = [self.tokenizer.decode(text[window.prompt_length :], **decoding) for text in texts]
+        if window.chat is not None and p["return_full_text"] is not False:
+            return [{"generated_text": self.answered(window.chat, text, p)} for text in new]
         return [{"generated_text": shown + text} for text in new]
+
+    def answered(self, chat: list[Any], text: str, p: Mapping[str, Any]) -> list[Any]:
+        """The chat with what was written: as a new message, or at the end of the last one."""
+        if not self.goes_on(chat, p):
+            return [*chat, {"role": "assistant", "content": text}]
+        return [*chat[:-1], {"role": chat[-1]["role"], "content": chat[-1]["content"] + text}]
+
+
+class Chat:
+    """A list of messages, so that it is one prompt and not several."""
+
+    def __init__(self, messages: Any) -> None:
+        self.messages = list(messages)
+
+
+def is_chat(item: Any) -> bool:
+    """Whether this is a list of messages."""
+    return isinstance(item, list | tuple) and bool(item) and all(isinstance(message, Mapping) for message in item)

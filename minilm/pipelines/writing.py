@@ -12,6 +12,7 @@ import numpy as np
 from minilm.errors import InputError
 from minilm.generation import GenerationOptions, generate
 from minilm.generation.decoders import position_limit
+from minilm.generation.options import options_of
 from minilm.pipelines.base import Array, Pipeline, Window
 
 OPTIONS = tuple(field.name for field in fields(GenerationOptions) if field.name != "return_dict_in_generate")
@@ -23,13 +24,17 @@ class WritingPipeline(Pipeline):
     """Parameters that are not the task's own are options of generate(), under transformers' names.
 
     What is not given is what the model's generation_config.json says, and then what the task uses (`own_defaults`).
-    stop_sequence, stop, stop_strings: texts that end what is written. generator: where draws come from.
+    stop_sequence, stop, stop_strings: texts that end what is written. generator: where draws come from. generation_config:
+    options as a dictionary or a GenerationConfig; those that are given by name go first.
     """
 
     own_defaults: ClassVar[Mapping[str, Any]] = {}
     needs_padding_token = False
 
     def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        if given.get("generation_config") is not None:  # several options at once
+            given = {**options_of(given["generation_config"]), **given}
+        given = {name: value for name, value in given.items() if name != "generation_config"}
         known = (*self.parameters, *OPTIONS, *BESIDES)
         for name in given:
             if name not in known:

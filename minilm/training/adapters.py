@@ -25,7 +25,10 @@ from minilm.nn.lora import LowRank, Rows, adapted_layers, add_lora, ends_with, f
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
-TARGETS = {"bert": ["query", "value"], "gpt2": ["c_attn"], "llama": ["q_proj", "v_proj"], "t5": ["q", "v"]}
+TARGETS = {
+    "bert": ["query", "value"], "gpt2": ["c_attn"], "llama": ["q_proj", "v_proj"], "t5": ["q", "v"],
+    "marian": ["q_proj", "v_proj"], "pegasus": ["q_proj", "v_proj"],
+}  # fmt: skip
 VARIANTS = (  # of LoRA, which would compute something else with the same arrays
     "alora_invocation_tokens", "alpha_pattern", "arrow_config", "bias", "kasa_config", "layer_replication", "lora_bias",
     "monteclora_config", "rank_pattern", "target_parameters", "trainable_token_indices", "use_bdlora", "use_dora",

@@ -61,9 +61,11 @@ class ProgressBar(Callback):
         self.smooth_loss = math.nan
 
     def on_step_end(self, trainer: CorpusTrainer) -> None:
-        if trainer.step == 1 or math.isnan(self.smooth_loss):
-            self.smooth_loss = trainer.loss
-        self.smooth_loss += 0.05 * (trainer.loss - self.smooth_loss)
+        # on a GPU only where it is logged too: whoever reads it waits for the device
+        if trainer.loss_is_here or trainer.step == 1 or trainer.step % trainer.config.logging_steps == 0:
+            if trainer.step == 1 or math.isnan(self.smooth_loss):
+                self.smooth_loss = trainer.loss
+            self.smooth_loss += 0.05 * (trainer.loss - self.smooth_loss)
         self.recent.append((trainer.seconds, trainer.tokens_seen))
         (t0, n0), (t1, n1) = self.recent[0], self.recent[-1]
         speed = f", {(n1 - n0) / (t1 - t0):,.0f} tokens/s" if t1 > t0 else ""

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from minilm.devices import to_host
 from minilm.errors import CheckpointError, InputError
 from minilm.files import sync
 from minilm.optional import require
@@ -107,7 +108,9 @@ def save_checkpoint(
             write_files(temporary)
         for name, arrays in (("model.safetensors", weights), ("optimizer.safetensors", optimizer)):
             if arrays is not None:
-                save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, temporary / name)
+                save_file(
+                    {key: np.ascontiguousarray(to_host(array)) for key, array in arrays.items()}, temporary / name
+                )
         checksums = {}
         for file in sorted(temporary.iterdir()):
             checksums[file.name] = file_checksum(file)

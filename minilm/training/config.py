@@ -12,6 +12,7 @@ from typing import Any
 from minilm.errors import InputError
 from minilm.files import write_text
 from minilm.models import GPTConfig
+from minilm.optim import check_precision
 from minilm.optional import require
 
 SCHEDULES = ("cosine", "linear", "constant")
@@ -109,6 +110,8 @@ class RunConfig:
         validation_fraction: the last part of the corpus, never trained on.
         model: the shape of the model.
         training: how it is trained.
+        device: cpu, or cuda for a GPU; a run may be resumed on another one.
+        precision: float32, or on a GPU bfloat16 or float16: the model computes in 16 bits, the weights stay float32.
     """
 
     corpus: str = "python-reference"
@@ -116,6 +119,8 @@ class RunConfig:
     validation_fraction: float = 0.1
     model: GPTConfig = field(default_factory=GPTConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    device: str = "cpu"
+    precision: str = "float32"
 
     def check(self) -> None:
         """Raise InputError for the first value that cannot work, before any long work starts."""
@@ -123,6 +128,7 @@ class RunConfig:
             raise InputError(
                 f"validation_fraction is {self.validation_fraction}; it must be between 0 and 1, such as 0.1"
             )
+        check_precision(self.precision, self.device)
         self.training.check()
         shape = GPTConfig(**{**self.model.to_dict(), "vocab_size": self.model.vocab_size or 1})
         shape.check()

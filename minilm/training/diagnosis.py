@@ -10,11 +10,12 @@ import numpy as np
 from minilm.nn import Module
 from minilm.tape import no_grad
 from minilm.tensor import Tensor
+from minilm_kernels import array_namespace
 
 
 def finite(array: Any) -> bool:
     """Whether no element is NaN or infinite."""
-    return bool(np.isfinite(array).all())
+    return bool(array_namespace(array).isfinite(array).all())
 
 
 def first_broken_layer(model: Module, forward: Callable[[], Any]) -> str:

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from minilm.data.drawing import plain
+from minilm.devices import CPU
 from minilm.errors import CheckpointError, InputError, TrainingDivergedError
 from minilm.memory import keep_freed_memory
 from minilm.nn import Module
-from minilm.optim import LRScheduler, Optimizer
+from minilm.optim import LossScaler, LRScheduler, Optimizer, check_precision
 from minilm.tensor import Tensor
 from minilm.training.checkpoint import (
     RUN_PREFIX,
@@ -29,6 +30,7 @@ from minilm.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from minilm.training.device_batches import sent, weights_on_host
 from minilm.training.diagnosis import finite, first_broken_gradient, first_broken_layer
 
 
@@ -37,6 +39,10 @@ class TrainingLoop:
 
     step, loss, grad_norm, tokens_seen, seconds and stop_reason tell what happened. Everything that training depends on is
     in a checkpoint, so that a resumed run ends with the same bits as an undisturbed one.
+
+    It trains where the model is. On a GPU a batch goes there in one copy and nothing comes back until somebody reads `loss` or
+    `grad_norm`, which waits for the device and finds out there if training has broken; float16 asks in each step whether a
+    gradient overflowed.
     """
 
     checkpoint_prefix = RUN_PREFIX
@@ -48,6 +54,7 @@ class TrainingLoop:
         self.checkpoint_folder = None if checkpoint_folder is None else Path(checkpoint_folder)
         self.max_steps = 0
         self.max_grad_norm = 1.0  # 0: not clipped
+        self.scaler: LossScaler | None = None  # in float16
         self.reset()
 
     def reset(self) -> None:
@@ -55,8 +62,8 @@ class TrainingLoop:
         self.step = 0
         self.tokens_seen = 0
         self.seconds = 0.0  # of training, over all resumes, without evaluation and saving
-        self.loss = math.nan  # of the latest step
-        self.grad_norm = math.nan  # before clipping
+        self.latest_loss: Any = math.nan  # of the latest step: a float, or an array without axes on the device
+        self.latest_norm: Any = math.nan  # of its gradient before clipping; the same
         self.stop_reason: str | None = None
         self.saved_step = -1
         self.save_error: InputError | None = None
@@ -80,6 +87,34 @@ class TrainingLoop:
     def advice(self) -> str:
         """What to try when the numbers broke."""
         return "try a lower learning_rate"
+
+    # --- what happened --------------------------------------------------------------------------------------------------
+
+    @property
+    def loss(self) -> float:
+        """The loss of the latest step. Raises TrainingDivergedError if it turns out to be no number."""
+        self.latest_loss = self.fetched("loss", self.latest_loss)
+        return self.latest_loss
+
+    @property
+    def grad_norm(self) -> float:
+        """The norm of its gradient before clipping. Raises TrainingDivergedError if it turns out to be no number."""
+        self.latest_norm = self.fetched("gradient norm", self.latest_norm)
+        return self.latest_norm
+
+    def fetched(self, what: str, value: Any) -> float:
+        """A number as a float: as it is, or from the device, where nobody has looked at it yet."""
+        if isinstance(value, float):
+            return value
+        number = float(value)
+        if not math.isfinite(number):
+            self.diverged(what, number, first_broken_layer(self.model, lambda: None))
+        return number
+
+    @property
+    def loss_is_here(self) -> bool:
+        """Whether reading `loss` waits for nothing."""
+        return isinstance(self.latest_loss, float)
 
     # --- the loop -------------------------------------------------------------------------------------------------------
 
@@ -114,28 +149,48 @@ class TrainingLoop:
         self.model.train()
         total = 0.0
         batches = self.next_batches()
+        scale = 1.0 if self.scaler is None else self.scaler.scale
         for i, (batch, weight) in enumerate(batches):
-            with np.errstate(over="ignore", invalid="ignore"):  # a loss that breaks is reported by name below
-                loss = self.batch_loss(batch)
-                value = float(loss.item())
-                if not math.isfinite(value):
-                    where = first_broken_layer(self.model, lambda: self.batch_loss(batch))  # noqa: B023  called at once
+            moved, checked = sent(self.model, self.optimizer, batch)
+            with checked, np.errstate(over="ignore", invalid="ignore"):  # a loss that breaks is reported by name below
+                loss = self.batch_loss(moved)
+                value = float(loss.item()) if loss.device == CPU else loss.data.astype(np.float64)
+                if isinstance(value, float) and not math.isfinite(value):
+                    where = first_broken_layer(self.model, lambda: self.batch_loss(moved))  # noqa: B023  called at once
                     self.diverged("loss", value, where)
-                if weight != 1:
-                    loss = loss * weight
+                if weight * scale != 1:
+                    loss = loss * (weight * scale)
                 loss.backward()
-            total += value * weight
+            total = total + value * weight
             if i < len(batches) - 1:
                 self.notify("on_substep_end")
-        norm = self.optimizer.clip_grad_norm(self.max_grad_norm or None)
-        if not math.isfinite(norm):
+        options = {} if self.scaler is None else {"loss_scale": scale}
+        norm = self.optimizer.clip_grad_norm(self.max_grad_norm or None, **options)
+        if self.scaler is None and isinstance(norm, float) and not math.isfinite(norm):
             self.diverged("gradient norm", norm, first_broken_gradient(self.model))
         self.notify("on_pre_optimizer_step")
-        self.optimizer.step()
+        if self.scaler is None or self.without_overflow(norm):
+            self.optimizer.step()
+            self.latest_norm = norm
         self.notify("on_optimizer_step")
         self.optimizer.zero_grad()
         self.scheduler.step()
-        self.loss, self.grad_norm = total, norm
+        self.latest_loss = total
+
+    def without_overflow(self, norm: Any) -> bool:
+        """Whether all gradients of a step in float16 are finite; if not, the loss is scaled less from now on."""
+        assert self.scaler is not None
+        finite = self.scaler.update(math.isfinite(float(norm)))
+        if self.scaler.exhausted:
+            self.diverged("gradient norm", float(norm), first_broken_gradient(self.model))
+        return finite
+
+    def compute_in(self, precision: str) -> None:
+        """Train in "float32", "bfloat16" or "float16". Raises InputError if the model is where that cannot be computed."""
+        check_precision(precision, str(self.model.device))
+        if precision != "float32":
+            self.optimizer.compute_in(precision)
+        self.scaler = LossScaler() if precision == "float16" else None
 
     def diverged(self, what: str, value: float, where: str) -> None:
         """Raise TrainingDivergedError."""
@@ -176,7 +231,8 @@ class TrainingLoop:
     def write_checkpoint(self, folder: Path) -> Path:
         """Write everything that training depends on into a new folder below `folder`."""
         arrays = self.optimizer.state_dict()["arrays"]
-        return save_checkpoint(folder, self.model.state_dict(), arrays, self.state_dict(), self.checkpoint_prefix)
+        with weights_on_host(self.model, self.optimizer):
+            return save_checkpoint(folder, self.model.state_dict(), arrays, self.state_dict(), self.checkpoint_prefix)
 
     def read_model(self, checkpoint: Checkpoint) -> None:
         """Put a checkpoint's weights into the model."""
@@ -196,6 +252,7 @@ class TrainingLoop:
             "optimizer": {"steps": optimizer["steps"], "groups": optimizer["groups"]},
             "scheduler": self.scheduler.state_dict(),
             "generator": None if generator is None else plain(generator.bit_generator.state),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -218,7 +275,8 @@ class TrainingLoop:
         state = checkpoint.state
         try:
             refuse_other_model(state["model_config"], self.model_config())
-            self.read_model(checkpoint)
+            with weights_on_host(self.model, self.optimizer, write_back=True):
+                self.read_model(checkpoint)
             if state["optimizer_class"] != type(self.optimizer).__name__:
                 raise InputError(f"it was trained with {state['optimizer_class']}, not {type(self.optimizer).__name__}")
             saved = {"steps": state["optimizer"]["steps"], "arrays": checkpoint.optimizer}
@@ -229,6 +287,8 @@ class TrainingLoop:
             self.scheduler.load_state_dict(schedule)
             if self.generator is not None:
                 self.generator.bit_generator.state = state["generator"]
+            if self.scaler is not None and state.get("scaler"):
+                self.scaler.load_state_dict(state["scaler"])
             self.load_state(state)
             self.step, self.tokens_seen, self.seconds = state["step"], state["tokens_seen"], state["seconds"]
         except (InputError, KeyError, TypeError, ValueError) as error:

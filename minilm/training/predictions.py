@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minilm.devices import to_host
 from minilm.models.outputs import ModelOutput
 from minilm.tensor import Tensor
 
@@ -48,7 +49,7 @@ def arrays_of(value: Any) -> Any:
     """Tensors, in tuples or alone, as arrays."""
     if isinstance(value, (tuple, list)):
         return tuple(arrays_of(item) for item in value)
-    return np.asarray(value.data if isinstance(value, Tensor) else value)
+    return to_host(value.data if isinstance(value, Tensor) else value)
 
 
 def predictions_of(outputs: Any, with_loss: bool, ignore: Iterable[str] = ()) -> Any:

@@ -12,7 +12,7 @@ from minilm.errors import InputError
 from minilm.models.causal import CausalLM
 from minilm.nn import Dropout, Module
 from minilm.optim import SGD, AdamW, Optimizer
-from minilm.tensor import Parameter, Tensor
+from minilm.tensor import Parameter, Tensor, as_array
 from minilm.training.arguments import TrainingArguments
 
 UNDECAYED = re.compile(r"bias|norm")
@@ -52,7 +52,7 @@ def seed_dropout(model: Module, seed: int) -> np.random.Generator:
 
 def smoothed_loss(model: Module, outputs: Any, labels: Any, smoothing: float) -> Tensor:
     """Cross-entropy with smoothed labels; a causal language model's are one place further on."""
-    logits, labels = outputs["logits"], np.asarray(labels)
+    logits, labels = outputs["logits"], as_array(labels)
     if isinstance(model, CausalLM):
         logits, labels = logits[:, :-1], labels[:, 1:]
     return F.cross_entropy(logits, labels, label_smoothing=smoothing)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minilm.data import CorpusText, RandomWindows, check_length, open_corpus, prepare_tokens
+from minilm.devices import as_device
 from minilm.errors import InputError
 from minilm.metrics import bits_per_character, evaluate_loss, perplexity
 from minilm.models import GPT
@@ -73,6 +74,7 @@ def start_run(
     Raises InputError, and leaves no trace, if something given cannot work.
     """
     config.check()
+    as_device(config.device)
     require_libraries()
     refuse_used_folder(folder)
     corpus = open_corpus(config.corpus, progress=progress)
@@ -96,6 +98,7 @@ def resume_run(
     Raises InputError, and leaves the run as it was, if something given cannot work.
     """
     config.check()
+    as_device(config.device)
     require_libraries()
     refuse_changes(config, RunConfig.load(folder / "config.yaml"), folder)
     with lock_folder(folder):
@@ -144,7 +147,7 @@ def prepare(
     check_length(validation, context_length, "validation")
     # one stream of random numbers for the model (weights, dropout), one for the batches
     model_generator, batch_generator = np.random.default_rng(options.seed).spawn(2)
-    model = GPT(config.model, model_generator)
+    model = GPT(config.model, model_generator).to(config.device)
     batches = RandomWindows(training, options.batch_size, context_length, batch_generator)
     measured = validation[: options.eval_tokens + 1] if options.eval_tokens else validation
     log = MetricsLog(folder / "metrics.jsonl")
@@ -153,6 +156,7 @@ def prepare(
         callbacks.append(EarlyStopping(options.early_stopping_patience))
     windows = evaluation_windows(measured, config)
     trainer = CorpusTrainer(model, options, batches, windows, folder / "checkpoints", callbacks)
+    trainer.compute_in(config.precision)
     return Run(folder, config, tokenizer, training, validation, log, trainer)
 
 

@@ -25,6 +25,7 @@ from minilm.nn import Module
 from minilm.optim import LRScheduler
 from minilm.tensor import Tensor
 from minilm.training.arguments import TrainingArguments
+from minilm.training.device_batches import weights_on_host
 from minilm.training.epochs import EpochBatches
 from minilm.training.example_check import check_examples
 from minilm.training.features import Features, count_labels, default_collator, default_label_names, length_of
@@ -170,7 +171,7 @@ class Trainer(Predicting):
         for kind in ("logging", "eval", "save"):
             if getattr(args, f"{kind}_strategy") == "steps":
                 setattr(self.state, f"{kind}_steps", args.interval(kind, self.max_steps))
-        self.loss_sum = 0.0  # of the steps since the last line of the log
+        self.loss_sum: Any = 0.0  # of the steps since the last line of the log; on a GPU an array, as latest_loss is
         self.last_logged, self.total_loss = 0, 0.0
 
     @property
@@ -218,8 +219,8 @@ class Trainer(Predicting):
         """Log, evaluate and save as the callbacks' switches say; a second time where an epoch ends."""
         batches, control = self.batches, self.control
         assert batches is not None
-        self.loss_sum += self.loss
-        self.total_loss += self.loss
+        self.loss_sum = self.loss_sum + self.latest_loss
+        self.total_loss = self.total_loss + self.latest_loss
         self.state.global_step, self.state.num_input_tokens_seen = self.step, self.tokens_seen
         self.state.epoch = batches.epoch + batches.batch / batches.batches_per_epoch
         self.notify("on_step_end")
@@ -235,7 +236,7 @@ class Trainer(Predicting):
     def log_evaluate_save(self) -> None:
         control = self.control
         if control.should_log and self.step > self.last_logged:
-            mean = self.loss_sum / (self.step - self.last_logged)
+            mean = self.fetched("loss", self.loss_sum) / (self.step - self.last_logged)
             self.log({"loss": mean, "grad_norm": self.grad_norm, "learning_rate": self.learning_rate})
             self.loss_sum, self.last_logged = 0.0, self.step
         if control.should_evaluate:
@@ -268,7 +269,8 @@ class Trainer(Predicting):
         if not self.args.load_best_model_at_end or best is None:
             return
         if Path(best).is_dir():
-            read_model(Path(best), self.model)
+            with weights_on_host(self.model, self.optimizer, write_back=True):
+                read_model(Path(best), self.model)
         else:
             warnings.warn(
                 f"the best checkpoint {best} is gone; the model has the weights of the last step", stacklevel=3
@@ -277,7 +279,7 @@ class Trainer(Predicting):
     def summary(self, first_step: int, seconds: float) -> TrainOutput:
         """The line of the log at the end, and what train() returns."""
         steps = self.step - first_step
-        loss = self.total_loss / max(1, steps)
+        loss = float(self.total_loss) / max(1, steps)
         examples = steps * self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
         metrics = {
             "train_runtime": round(seconds, 4),

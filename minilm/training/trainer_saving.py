@@ -24,6 +24,7 @@ from minilm.training.checkpoint import (
     save_checkpoint,
     step_of,
 )
+from minilm.training.device_batches import weights_on_host
 from minilm.training.model_files import config_of, read_model, write_model
 from minilm.training.trainer_callbacks import TrainerState
 from minilm.training.trainer_telling import Telling
@@ -34,7 +35,7 @@ class Saving(Telling):
 
     checkpoint_prefix = TRAINER_PREFIX
     data_collator: Any
-    loss_sum: float
+    loss_sum: Any
     last_logged: int
 
     def save_model(self, output_dir: str | Path | None = None) -> None:
@@ -50,7 +51,8 @@ class Saving(Telling):
             self.state.best_model_checkpoint = str(folder / checkpoint_name(self.step, TRAINER_PREFIX))
 
         def write_files(path: Path) -> None:
-            write_model(path, self.model, self.processing_class)
+            with weights_on_host(self.model, self.optimizer):
+                write_model(path, self.model, self.processing_class)
             write_state(path, self.state)
 
         arrays = None if self.args.save_only_model else self.optimizer.state_dict()["arrays"]
@@ -83,7 +85,7 @@ class Saving(Telling):
             "collator": collator.state_dict() if hasattr(collator, "state_dict") else None,
             "callbacks": {name: state for name, state in zip(names, states) if state},
             "trainer_state": self.state.to_dict(),
-            "loss_sum": self.loss_sum,
+            "loss_sum": float(self.loss_sum),
             "last_logged": self.last_logged,
         }
 

@@ -77,7 +77,7 @@ def test_options_from_a_file(minilm, tmp_path):
         ("finetune qa", "give the file with the examples: --data FILE"),
         ("finetune qa --data x.json --epoch 3", "did you mean --epochs?"),
         ("finetune qa --data x.json --epochs many", "--epochs wants a number, not many"),
-        ("finetune tagging --data x.conll --scheme BILOU", "scheme"),
+        ("finetune tagging --data x.conll --scheme BILOU", "--scheme is one of BIO, IOB1, any, not BILOU"),
         ("finetune tagging --data x.conll", "there is no file"),
         ("finetune qa --data x.json extra", "one word too many"),
     ],
@@ -87,3 +87,16 @@ def test_complaints_are_one_sentence(minilm, line, message):
     assert result.code == 2
     assert message in result.err
     assert result.err.count("\n") == 1
+
+
+def test_lora_on_layers_that_are_not_there(minilm, tmp_path):
+    write_reviews(tmp_path)
+    line = f"finetune classification --data reviews.tsv --out a --quiet --lora 2 {TINY} --lora_targets"
+    for given in ("nothere", "query,nothere", "[nothere]"):
+        result = minilm(f"{line} {given}")
+        assert result.code == 2
+        assert "no linear layer 'nothere'; it has classifier, dense, key, query, value" in result.err
+    result = minilm(f"{line} query,key")
+    assert result.code == 0, result.err
+    config = json.loads((tmp_path / "a/adapter/adapter_config.json").read_text("utf-8"))
+    assert {name.rpartition(".")[2] for name in config["target_modules"]} == {"query", "key"}

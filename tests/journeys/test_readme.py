@@ -16,6 +16,7 @@ from command_line import environment
 from minilm.bench import SUBCOMMANDS
 from minilm.cli_finetune import parse as parse_finetune
 from minilm.cli_options import parse
+from minilm.cli_pretrain import parse as parse_pretrain
 from minilm.optional import INSTALL_HINTS
 from minilm.training import RunConfig
 
@@ -127,6 +128,9 @@ def test_commands_are_understood(tmp_path, monkeypatch, words):
     elif words[0] == "finetune" and "--help" not in words:
         options, _ = parse_finetune(words[1], words[2:])
         assert options.data == words[words.index("--data") + 1]
+    elif words[0] == "pretrain" and "--help" not in words:
+        pretraining, folder, _ = parse_pretrain(words[1:])
+        assert folder == words[-1] if pretraining is None else pretraining.data[0] == words[words.index("--data") + 1]
     elif "--help" not in words:
         assert parse(words).command == words[0]
 

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minilm.text import ByteLevelBPETokenizer, PretrainedTokenizer
-from minilm.text.files.component_json import pre_tokenizer_from_json, to_json
+from minilm.text.files.component_json import pre_tokenizer_from_json
+from minilm.text.files.component_writing import to_json
 from minilm.text.files.tokenizer_json import backend_from_json, backend_to_json
 from minilm.text.unicode.aligned import AlignedText
 

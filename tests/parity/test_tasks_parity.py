@@ -64,6 +64,17 @@ def translation(folder: Path):
     )
 
 
+def transformer(folder: Path):
+    path, kind, options = translation(folder)
+    recipe = {"label_smoothing": 0.1, "scheduler": "cosine", "dropout": 0.0}
+    return path, kind, {**options, **recipe, "model_type": "transformer", "hidden_size": 32, "num_hidden_layers": 1}
+
+
+def transformer_pre_norm(folder: Path):
+    path, kind, options = transformer(folder)
+    return path, kind, {**options, "model_type": "transformer_pre_norm", "scheduler": "constant"}
+
+
 def table(folder: Path, head: str, lines: list[str]) -> Path:
     path = folder / "data.tsv"
     path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
@@ -82,7 +93,10 @@ def without_dropout(model):
             module.attention_dropout = 0.0
 
 
-@pytest.fixture(params=[classification, tagging, qa, translation], ids=lambda maker: maker.__name__)
+JOBS = [classification, tagging, qa, translation, transformer, transformer_pre_norm]
+
+
+@pytest.fixture(params=JOBS, ids=lambda maker: maker.__name__)
 def job(request, tmp_path):
     """(prepared, its Trainer ready for the first step, the partner with the same weights)."""
     path, kind, options = request.param(tmp_path)

@@ -118,11 +118,32 @@ def test_a_prompt_that_leaves_no_room(pipe, letters):
         pipe(long, handle_long_generation="hole", max_new_tokens=50)
 
 
-def test_a_chat_is_refused(pipe):
-    message = {"role": "user", "content": "hello"}
-    for chat in (message, [message], [[message], [message]]):
-        with pytest.raises(InputError, match=r"this is a chat, .* minilm has no chat templates"):
-            pipe(chat)
+def test_options_as_one_argument(pipe):
+    want = pipe("the cat", num_beams=3, max_new_tokens=4)
+    assert pipe("the cat", generation_config={"num_beams": 3, "max_new_tokens": 9}, max_new_tokens=4) == want
+    with pytest.raises(InputError, match="has no parameter 'num_beam'; did you mean num_beams"):
+        pipe("the cat", generation_config={"num_beam": 3})
+
+
+def test_chats(pipe, letters):
+    pytest.importorskip("jinja2", reason="jinja2, which renders chat templates, is not installed")
+    chat = [{"role": "user", "content": "the cat"}]
+    with pytest.raises(InputError, match="this tokenizer has no chat template"):
+        pipe(chat)
+    letters.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}{{ ' Ann' if add_generation_prompt }}"
+    try:
+        new = pipe("the cat Ann", return_full_text=False)[0]["generated_text"]
+        answered = [{"generated_text": [*chat, {"role": "assistant", "content": new}]}]
+        assert pipe(chat) == answered
+        assert pipe([chat, chat], batch_size=2) == [answered, answered]
+        assert pipe(chat, return_full_text=False) == [{"generated_text": new}]
+        begun = [*chat, {"role": "assistant", "content": " Ann"}]
+        assert pipe(begun) == [{"generated_text": [chat[0], {"role": "assistant", "content": " Ann" + new}]}]
+        assert pipe(chat, tokenizer_encode_kwargs={"chat_template": "the"})[0] != answered[0]
+        with pytest.raises(InputError, match="this is one message; a chat is a list"):
+            pipe(chat[0])
+    finally:
+        letters.chat_template = None
 
 
 def test_what_excludes_each_other(pipe):

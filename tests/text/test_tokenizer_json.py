@@ -136,6 +136,7 @@ def test_all_steps_are_taken():
             {"model": {"type": "WordPiece", "vocab": {"[UNK]": 0, "a": 0}}},
             "two tokens of its vocabulary have the same id",
         ),
+        ({"model": {"type": "WordPiece", "vocab": {}}}, "its vocabulary is empty, so it has no tokens"),
         ({"model": {"type": "WordLevel", "vocab": {"[UNK]": "0"}}}, "has the id '0', which is no number from 0"),
         ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}, "no ByteLevel pre-tokenizer"),
         ({"model": {"type": "Unigram", "vocab": {"a": 0}}}, "a Unigram model needs"),

@@ -61,7 +61,7 @@ def test_names_without_effect_are_silent_and_those_not_served_only_if_asked_for(
         warnings.simplefilter("error")
         TrainingArguments("out", use_cpu=True, overwrite_output_dir=True, dataloader_num_workers=2, report_to="none")
         TrainingArguments("out", fp16=False, push_to_hub=False, report_to=[])
-    with pytest.raises(InputError, match="fp16 is True, but minilm computes in float32"):
+    with pytest.raises(InputError, match="fp16 is True, but the Trainer computes in the model's dtype"):
         TrainingArguments("out", fp16=True)
     with pytest.raises(InputError, match="report_to is 'wandb'"):
         TrainingArguments("out", report_to="wandb")

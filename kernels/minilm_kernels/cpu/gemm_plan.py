@@ -58,10 +58,15 @@ def plan(M: int, N: int, K: int, threads: int, itemsize: int, a_transposed: int)
 def worth_splitting(M: int, N: int, K: int) -> bool:
     """Whether splitting and packing cost less than the matrix unit saves.
 
-    B's packed copy must serve many rows of A, more of them where C is gone through once for every MOST_K k's.
+    B's packed copy must serve many rows of A, more of them where the product is small or C is gone through once for every
+    MOST_K k's.
     """
-    least = (128, SMALL) if K <= MOST_K else (384, 2 * SMALL)
-    return min(N, K) >= 128 and least[0] <= M and least[1] <= M * N * K
+    if min(N, K) < 128:
+        return False
+    work = M * N * K
+    if K > MOST_K:
+        return M >= 384 and work >= 2 * SMALL
+    return M >= 128 and work >= (SMALL // 4 if M >= 384 else SMALL)
 
 
 def worth_chunks(M: int, N: int, K: int) -> bool:

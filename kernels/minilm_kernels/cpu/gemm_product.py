@@ -127,6 +127,9 @@ def split_product(operands: Operands, zeros: np.ndarray, threads: int) -> None:
     M, N, K = operands[-3:]
     depth = even(K, -(-K // MOST_K), K_TILE)
     most = MOST_PACKED // (-(-depth // K_TILE) * STEP_BYTES // PANEL)
+    if K <= MOST_K and max(M, N) <= most:
+        split_piece(operands, zeros, threads)
+        return
     rows, columns = (even(n, -(-n // most), PANEL) for n in (M, N))
     for k in range(0, K, depth):
         for m in range(0, M, rows):

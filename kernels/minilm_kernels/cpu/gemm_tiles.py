@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from minilm_kernels.cpu.compile import inlined, part
 from minilm_kernels.cpu.functions import gelu_erf, gelu_tanh, relu, silu
 from minilm_kernels.cpu.micro import TILE, make_micro
-from minilm_kernels.cpu.vector import lanes, load, load_first, pointer_at, store, store_first
+from minilm_kernels.cpu.vector import lanes, load, load_first, pointer_at, prefetch, store, store_first
 
 ROWS, VECTORS = TILE
+AHEAD = 4  # rows of Z that are asked for before they are written
 GELU, GELU_TANH, RELU, SILU = range(1, 5)
 ACTIVATIONS = {None: 0, "gelu": GELU, "gelu_tanh": GELU_TANH, "relu": RELU, "silu": SILU}
 
@@ -91,9 +92,11 @@ def make_finish(function: Any) -> Any:
         whole = columns // W * W
         for i in range(m, m + rows):
             c, z, residual = p.c + (i * p.c_row + n), p.z + (i * p.c_row + n), p.residual + (i * p.residual_row + n)
+            coming = z + AHEAD * p.c_row
             for j in range(0, whole, W):
                 x = load(c + j)
                 if p.keep:
+                    prefetch(coming + j)
                     store(z + j, x)
                 y = function(x)
                 if p.add:

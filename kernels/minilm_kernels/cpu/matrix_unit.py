@@ -28,6 +28,7 @@ I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 SMALL_PRODUCTS = ((0, 2), (0, 1), (1, 1), (1, 0), (2, 0))
 REGISTERS = 8
 AHEAD_LINES = 5  # lines of the cache that are fetched ahead with each of the small products
+C_ROWS = 2  # rows of C that are fetched with each of them: stores wait for lines that come from afar
 AHEAD_BYTES = 64 * AHEAD_LINES * len(SMALL_PRODUCTS)
 
 
@@ -87,6 +88,8 @@ def multiply_panels(typingctx, a, b, steps, c, c_row, ahead):
         row = ir.Constant(I64, WORDS * 4)
         fetch = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [I8.as_pointer(), *[I32] * 3])
         options = [ir.Constant(I32, i) for i in (0, 2, 1)]  # to read, into the second cache, data
+        to_write = [ir.Constant(I32, i) for i in (1, 3, 1)]  # into the first cache
+        bytes_apart = builder.mul(c_row, ir.Constant(I64, 4))
 
         def load(register: int, base: ir.Value, part: int) -> None:
             for half in range(2):
@@ -103,6 +106,16 @@ def multiply_panels(typingctx, a, b, steps, c, c_row, ahead):
             for line in range(pair * AHEAD_LINES, (pair + 1) * AHEAD_LINES):
                 builder.call(fetch, [builder.gep(first, [ir.Constant(I64, 64 * line)]), *options])
 
+        def fetch_c(step: ir.Value, pair: int) -> None:
+            first = builder.mul(step, ir.Constant(I64, C_ROWS * len(SMALL_PRODUCTS)))
+            for i in range(C_ROWS):
+                number = builder.add(first, ir.Constant(I64, C_ROWS * pair + i))
+                inside = builder.icmp_signed("<", number, ir.Constant(I64, PANEL))
+                number = builder.select(inside, number, ir.Constant(I64, 0))
+                line = builder.gep(c, [builder.mul(bytes_apart, number)])
+                for half in range(2):
+                    builder.call(fetch, [builder.gep(line, [ir.Constant(I64, 64 * half)]), *to_write])
+
         def over_k(pairs: tuple[tuple[int, int], ...], fetching: bool) -> None:
             with cgutils.for_range(builder, steps) as loop:
                 offset = builder.mul(loop.index, ir.Constant(I64, STEP_BYTES))
@@ -116,12 +129,12 @@ def multiply_panels(typingctx, a, b, steps, c, c_row, ahead):
                     multiply()
                     if fetching:
                         fetch_ahead(loop.index, number)
+                        fetch_c(loop.index, number)
 
         for register in range(4):
             _call(builder, "tilezero", _number(register))
         over_k(SMALL_PRODUCTS, fetching=True)
         over_k(((0, 0),), fetching=False)
-        bytes_apart = builder.mul(c_row, ir.Constant(I64, 4))
         for i in range(2):
             for j in range(2):
                 row = builder.gep(c, [builder.mul(bytes_apart, ir.Constant(I64, i * WORDS))])

@@ -15,8 +15,8 @@ from minilm_kernels.cpu.target import lanes_of
 
 __all__ = [
     "Pointer", "absolute", "address_of", "as_words", "bytes_at", "floats_of", "fma", "lanes", "load", "load_first", "load_like",
-    "maximum", "minimum", "pointer", "pointer_at", "prefetch", "reduce_add", "reduce_max", "splat", "sqrt", "store",
-    "store_first", "store_past_caches", "where_first", "where_less", "words_at",
+    "maximum", "minimum", "pointer", "pointer_at", "prefetch", "prefetch_far", "reduce_add", "reduce_max", "splat", "sqrt",
+    "store", "store_first", "store_past_caches", "where_first", "where_less", "words_at",
 ]  # fmt: skip
 
 
@@ -106,6 +106,9 @@ def store_first(p: Pointer, v: np.ndarray, n: int) -> None:
 
 def prefetch(p: Pointer) -> None:
     pass
+
+
+prefetch_far = prefetch
 
 
 def splat(like: Any, x: Any) -> Lanes:

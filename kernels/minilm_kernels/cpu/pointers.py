@@ -206,14 +206,19 @@ def store_first(typingctx, p, v, n):
     return types.void(p, v, types.intp), generate
 
 
-@intrinsic
-def prefetch(typingctx, p):
-    """Ask for the cache line at p; it need not be there to be loaded."""
+def _fetching(name: str, nearness: int, text: str) -> Any:
+    def function(typingctx, p):
+        def generate(context, builder, sig, args):
+            byte = builder.bitcast(args[0], ir.IntType(8).as_pointer())
+            fetch = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [byte.type, I32, I32, I32])
+            builder.call(fetch, [byte, ir.Constant(I32, 0), ir.Constant(I32, nearness), ir.Constant(I32, 1)])
+            return context.get_dummy_value()
 
-    def generate(context, builder, sig, args):
-        byte = builder.bitcast(args[0], ir.IntType(8).as_pointer())
-        function = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [byte.type, I32, I32, I32])
-        builder.call(function, [byte, ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)])
-        return context.get_dummy_value()
+        return types.void(p), generate
 
-    return types.void(p), generate
+    function.__name__, function.__doc__ = name, text
+    return intrinsic(function)
+
+
+prefetch = _fetching("prefetch", 3, "Ask for the cache line at p; it need not be there to be loaded.")
+prefetch_far = _fetching("prefetch_far", 2, "The same, into the second cache: for many lines, or lines needed later.")

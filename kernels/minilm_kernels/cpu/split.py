@@ -19,6 +19,7 @@ from minilm_kernels.cpu.vector import (
     floats_of,
     load,
     load_first,
+    prefetch_far,
     splat,
     store,
     store_first,
@@ -31,6 +32,7 @@ K_TILE = 32  # k's of a tile
 TILE_WORDS = 256
 TILE_BYTES = 4 * TILE_WORDS
 STEP_BYTES = 6 * TILE_BYTES  # of a panel, for K_TILE k's
+AHEAD = 2  # tiles of k: how long before its use a row's part is asked for
 WORDS = 16  # in a row of a tile: one vector of AVX-512, which every processor with the unit has
 
 UPPER = 0xFFFF0000
@@ -74,6 +76,8 @@ def split_rows(x, step, rows, ks, target, largest):
     whole = rows >= WORDS and ks >= K_TILE
     for r in range(WORDS):
         low, high = zero, zero
+        prefetch_far(x + (r * step + AHEAD * K_TILE))
+        prefetch_far(x + (r * step + AHEAD * K_TILE + WORDS))
         if whole:
             low, high = load(x + r * step), load(x + (r * step + WORDS))
         elif r < rows:
@@ -90,6 +94,8 @@ def split_columns(x, step, columns, ks, target, largest):
     most = load(largest)
     for j in range(WORDS):
         low, high = zero, zero
+        prefetch_far(x + (j + K_TILE) * step)
+        prefetch_far(x + (j + K_TILE + WORDS) * step)
         if whole:
             low, high = load(x + j * step), load(x + (j + WORDS) * step)
         else:
@@ -140,6 +146,8 @@ def pack_rows(a, step, along_k, panel, M, K, target, place, turned, largest, sum
                 split_rows(a + (m * step + k * K_TILE), step, rows, ks, tile, own)
             elif rows > 0:
                 at = a + (k * K_TILE * step + m)
+                for r in range(K_TILE, 2 * K_TILE):
+                    prefetch_far(at + r * step)
                 for first in range(0, K_TILE, WORDS):
                     if first < ks:
                         transpose_edge(at + first * step, step, turned + first, K_TILE, min(WORDS, ks - first), rows)
@@ -173,6 +181,9 @@ def pack_columns(b, step, along_k, panel, N, K, target, turned, largest):
                 split_columns(b + (k * K_TILE * step + n), step, columns, ks, tile, own)
             elif columns > 0:
                 at = b + (n * step + k * K_TILE)
+                for c in range(columns):
+                    prefetch_far(at + (c * step + AHEAD * K_TILE))
+                    prefetch_far(at + (c * step + AHEAD * K_TILE + WORDS))
                 for first in range(0, K_TILE, WORDS):
                     transpose_edge(at + first, step, turned + first * WORDS, WORDS, columns, ks - first)
                 split_columns(turned, WORDS, WORDS, K_TILE, tile, own)

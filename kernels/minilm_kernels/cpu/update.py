@@ -208,7 +208,7 @@ def scale_kernel(pool, x, factor):
 
 
 def clip_by_norm(gradients: Sequence[np.ndarray], max_norm: float | None) -> float:
-    """In place: g ← g · min(1, max_norm/‖g‖), all gradients together, as in reference.clip_by_norm. Returns ‖g‖ before."""
+    """In place: g ← g · max_norm/(‖g‖ + 10⁻⁶) where ‖g‖ > max_norm, as in reference.clip_by_norm. Returns ‖g‖ before."""
     state = pool.start()
     norm = math.sqrt(sum(squares_kernel(state, flat(g), np.empty(-(-g.size // BLOCK))) for g in gradients))
     if max_norm is not None and norm > max_norm:

@@ -32,6 +32,7 @@ from minilm_kernels.cpu.pointers import (  # noqa: F401
     pointer,
     pointer_at,
     prefetch,
+    prefetch_far,
     store,
     store_first,
     store_past_caches,

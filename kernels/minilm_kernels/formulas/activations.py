@@ -181,10 +181,12 @@ def normal_cdf(a: Array) -> Array:
     With u = |a|/√2 the small side is Φ(−|a|) = ½ erfc(u) = ½ p(t) e^(−u²)/(1 + 2u), t = (u − 3)/(u + 3), where the polynomial p
     is that of ERFC; the large side is 1 − Φ(−|a|).
     """
+    if a.dtype not in POWERS:  # 16 bits, on a GPU
+        return normal_cdf(a.astype(np.float32)).astype(a.dtype)
     xp = array_namespace(a)
     u = xp.minimum(xp.abs(a) * SQRT_HALF, 30)  # beyond, e^(−u²) is 0 in any case; ∞/∞ would be NaN
     t = (u - 3) / (u + 3)
-    *lower, highest = POWERS[np.dtype(a.dtype)]
+    *lower, highest = POWERS[a.dtype]
     tail = xp.full_like(t, highest)
     for coefficient in reversed(lower):
         tail *= t

@@ -61,9 +61,9 @@ def adamw_step(
 
 
 def clip_by_norm(gradients: Sequence[Array], max_norm: float | None) -> float:
-    """In place: g ← g · min(1, max_norm/‖g‖), all gradients together.    [eq:clip] [Pascanu et al. 2013]
+    """In place: g ← g · max_norm/(‖g‖ + 10⁻⁶) where ‖g‖ > max_norm, all gradients together.    [eq:clip] [Pascanu et al. 2013]
 
-    gradients: arrays of any shapes; max_norm: None only measures.
+    gradients: arrays of any shapes; max_norm: None only measures. 10⁻⁶ is PyTorch's, too.
     ‖g‖² = Σ g² is added up in double precision. Where it is no number, nothing is scaled.
 
     Returns ‖g‖, the norm before.

@@ -10,7 +10,7 @@
 
 // blocks: ceil(Tq/BM) · ceil(Tk/BN) · result_H · result_B; 256 threads.
 template <typename T, int DP, int BM, int BN>
-__global__ void __launch_bounds__(256) attention_bias_gradient(
+__global__ void __launch_bounds__(256, 1) attention_bias_gradient(
     const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v, const T* __restrict__ grad,
     const Real<T>* __restrict__ maximum, const Real<T>* __restrict__ factor, const Real<T>* __restrict__ delta,
     Real<T>* __restrict__ result, STRIDES(q), STRIDES(k), STRIDES(v), STRIDES(grad), SHAPE, MASKS(T), DROPOUT(Real<T>),

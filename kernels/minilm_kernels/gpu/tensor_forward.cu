@@ -9,9 +9,10 @@
 #include "scores.cuh"
 #include "tensor_core.cuh"
 
-// blocks: ceil(Tq/64) · H · B; 128 threads.
+// blocks: ceil(Tq/64) · H · B; 128 threads. One block per processor is enough (the 1 below): the compiler need not spill
+// registers to make room for more.
 template <typename T, int DP, int BM, int BN>
-__global__ void __launch_bounds__(128) tensor_forward(
+__global__ void __launch_bounds__(128, 1) tensor_forward(
     const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v, T* __restrict__ o, float* __restrict__ maximum,
     float* __restrict__ factor, STRIDES(q), STRIDES(k), STRIDES(v), STRIDES(o), SHAPE, MASKS(T), DROPOUT(float), float scale) {
   constexpr int LD = DP + 8, N = BN / 8, C = DP / 8;

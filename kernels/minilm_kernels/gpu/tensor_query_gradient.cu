@@ -6,9 +6,10 @@
 #include "scores.cuh"
 #include "tensor_core.cuh"
 
-// blocks: ceil(Tq/64) · H · B; 128 threads, a warp owns 16 queries.
+// blocks: ceil(Tq/64) · H · B; 128 threads, a warp owns 16 queries. Three blocks per processor (168 registers) need not spill;
+// left to itself, ptxas makes room for a fourth on some architectures.
 template <typename T, int DP, int BM, int BN>
-__global__ void __launch_bounds__(128) tensor_query_gradient(
+__global__ void __launch_bounds__(128, 3) tensor_query_gradient(
     const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v, const T* __restrict__ grad,
     const float* __restrict__ maximum, const float* __restrict__ factor, const float* __restrict__ delta, T* __restrict__ dq,
     STRIDES(q), STRIDES(k), STRIDES(v), STRIDES(grad), STRIDES(dq), SHAPE, MASKS(T), DROPOUT(float), float scale) {

@@ -64,7 +64,8 @@ def adamw_step(
 
 
 def clip_by_norm(gradients: Sequence[Array], max_norm: float | None) -> float:
-    """See minilm_kernels.reference.clip_by_norm. The device need not wait for the host: it scales by itself."""
+    """See minilm_kernels.reference.clip_by_norm. The host need not wait for the device, which scales by itself: the norm is
+    an array without axes, which float() fetches."""
     filled = [gradient for gradient in gradients if gradient.size]
     if not filled:
         return 0.0
@@ -84,4 +85,4 @@ def clip_by_norm(gradients: Sequence[Array], max_norm: float | None) -> float:
             launch(device, plan.elements("scale_by", type_name(place), place.size), place, result, i64(place.size))
             if place is not gradient:
                 gradient[...] = place
-    return float(result[0])
+    return result[0]

@@ -1,4 +1,4 @@
-"""Normalizers, pre-tokenizers, post-processors and decoders as tokenizer.json writes them, and back.
+"""Normalizers, pre-tokenizers, post-processors and decoders from tokenizer.json; component_writing.py is the way back.
 
 Every part is an object with a "type"; a part, or a value in it, that minilm does not have is an InputError that
 names it: silently leaving out a step would change the ids.
@@ -7,7 +7,6 @@ names it: silently leaving out a step would change the ids.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any
 
 from minilm.errors import InputError
@@ -41,18 +40,6 @@ def post_processor_from_json(spec: Any) -> Any:
 def decoder_from_json(spec: Any) -> Any:
     """The decoder of a JSON object; None for null. Raises InputError."""
     return _read(spec, "decoder", _DECODERS)
-
-
-def to_json(part: Any) -> dict[str, Any] | None:
-    """Any of the four as a JSON object; None gives null."""
-    if part is None:
-        return None
-    writer = _WRITERS.get(type(part))
-    if writer is not None:
-        return writer(part)
-    if type(part) not in _NAMES:
-        raise InputError(f"a {type(part).__name__} has no form in tokenizer.json; use one of those that have")
-    return {"type": _NAMES[type(part)], **{f.name: getattr(part, f.name) for f in fields(part) if f.init}}
 
 
 def _read(spec: Any, kind: str, known: Mapping[str, Callable[[Spec], Any]]) -> Any:
@@ -219,84 +206,4 @@ _DECODERS: dict[str, Callable[[Spec], Any]] = {
     "ByteFallback": _plain(decoding.ByteFallback),
     "Strip": _plain(decoding.StripDecoder, content=str, start=int, stop=int),
     "Sequence": lambda spec: decoding.DecoderSequence(_each(decoder_from_json, spec["decoders"])),
-}
-
-_NAMES = {
-    normalization.BertNormalizer: "BertNormalizer",
-    normalization.Lowercase: "Lowercase",
-    normalization.StripAccents: "StripAccents",
-    normalization.Strip: "Strip",
-    normalization.Prepend: "Prepend",
-    Nmt: "Nmt",
-    words.BertPreTokenizer: "BertPreTokenizer",
-    words.ByteLevel: "ByteLevel",
-    words.Whitespace: "Whitespace",
-    words.WhitespaceSplit: "WhitespaceSplit",
-    words.Metaspace: "Metaspace",
-    post_processing.ByteLevelProcessing: "ByteLevel",
-    decoding.WordPieceDecoder: "WordPiece",
-    decoding.MetaspaceDecoder: "Metaspace",
-    decoding.Fuse: "Fuse",
-    decoding.ByteFallback: "ByteFallback",
-    decoding.StripDecoder: "Strip",
-}
-
-
-def _replace_to_json(part: Any) -> dict[str, Any]:
-    return {"type": "Replace", "pattern": {"Regex" if part.regex else "String": part.pattern}, "content": part.content}
-
-
-def _template_to_json(part: post_processing.TemplateProcessing) -> dict[str, Any]:
-    def pieces(template: Any) -> list[dict[str, Any]]:
-        return [{"SpecialToken" if p.special else "Sequence": {"id": p.name, "type_id": p.type_id}} for p in template]
-
-    special = {
-        name: {"id": name, "ids": list(ids), "tokens": list(tokens)}
-        for name, (ids, tokens) in part.special_tokens.items()
-    }
-    return {
-        "type": "TemplateProcessing",
-        "single": pieces(part.single),
-        "pair": pieces(part.pair),
-        "special_tokens": special,
-    }
-
-
-def _sequence(key: str, attribute: str) -> Callable[[Any], dict[str, Any]]:
-    return lambda part: {"type": "Sequence", key: [to_json(one) for one in getattr(part, attribute)]}
-
-
-_WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
-    normalization.UnicodeForm: lambda part: {"type": part.form},
-    normalization.Replace: _replace_to_json,
-    normalization.NormalizerSequence: _sequence("normalizers", "normalizers"),
-    Precompiled: lambda part: {"type": "Precompiled", "precompiled_charsmap": part.precompiled_charsmap},
-    Split: lambda part: {
-        "type": "Split",
-        "pattern": {"Regex" if part.regex else "String": part.pattern},
-        "behavior": part.behavior,
-        "invert": part.invert,
-    },
-    words.PreTokenizerSequence: _sequence("pretokenizers", "pretokenizers"),
-    WhitespaceMetaspace: lambda part: {
-        "type": "Sequence",
-        "pretokenizers": [to_json(words.WhitespaceSplit()), to_json(words.Metaspace(split=part.split))],
-    },
-    post_processing.TemplateProcessing: _template_to_json,
-    post_processing.RobertaProcessing: lambda part: {
-        "type": "RobertaProcessing",
-        "sep": list(part.sep),
-        "cls": list(part.cls),
-        "trim_offsets": part.trim_offsets,
-        "add_prefix_space": part.add_prefix_space,
-    },
-    post_processing.PostProcessorSequence: _sequence("processors", "processors"),
-    decoding.ByteLevelDecoder: lambda part: {
-        "type": "ByteLevel",
-        "add_prefix_space": True,
-        "trim_offsets": True,
-        "use_regex": True,
-    },
-    decoding.ReplaceDecoder: _replace_to_json,
-    decoding.DecoderSequence: _sequence("decoders", "decoders"),
 }

@@ -5,6 +5,7 @@ vocab.txt                 BERT's pieces, one per line
 vocab.json, merges.txt    GPT-2's tokens and merges
 spiece.model              T5's pieces with their scores, in SentencePiece's format
 tokenizer_config.json     the class, the named special tokens, lengths and sides
+chat_template.jinja       how a chat becomes a text; older folders have it in tokenizer_config.json
 special_tokens_map.json   the named special tokens again, from before they were in the config
 added_tokens.json         {token: id} of further ones, in old folders
 """
@@ -20,25 +21,22 @@ from minilm.errors import InputError
 from minilm.files import write_text
 from minilm.text import storage
 from minilm.text.bpe.gpt2 import GPT2Tokenizer
-from minilm.text.bpe.tokenizer import VERSION_LINE, ByteLevelBPETokenizer, parse_merges
-from minilm.text.files.sentencepiece_model import read_sentencepiece
-from minilm.text.files.tokenizer_json import backend_from_json, backend_to_json, byte_level_bpe
+from minilm.text.bpe.tokenizer import VERSION_LINE, ByteLevelBPETokenizer
+from minilm.text.files.chat_files import read_templates, template_files
+from minilm.text.files.special_files import MAP, add_listed, listed_tokens, special_tokens, token_of
+from minilm.text.files.tokenizer_json import backend_from_json, backend_to_json
+from minilm.text.files.vocabulary_files import JSON, SENTENCEPIECE, bert_settings, from_vocabulary, sentinels
 from minilm.text.front.pretrained import PretrainedTokenizer
 from minilm.text.front.special_tokens import NAMES
-from minilm.text.pipeline.added_tokens import AddedToken
 from minilm.text.pipeline.backend import Backend
-from minilm.text.pipeline.decoding import ByteFallback, DecoderSequence, MetaspaceDecoder
-from minilm.text.unicode.charsmap import Precompiled
 from minilm.text.unicode.cleaning import refuse_surrogates
 from minilm.text.unicode.normalization import BertNormalizer
-from minilm.text.unigram.model import Unigram
 from minilm.text.unigram.t5 import T5Tokenizer
 from minilm.text.word_level import WordTokenizer
 from minilm.text.wordpiece.bert import BertTokenizer
 from minilm.text.wordpiece.model import WordPiece
 
 T = TypeVar("T", bound=PretrainedTokenizer)
-JSON, MAP, SENTENCEPIECE = "tokenizer.json", "special_tokens_map.json", "spiece.model"
 CLASSES: dict[str, type[PretrainedTokenizer]] = {
     cls.CLASS_NAME: cls for cls in (BertTokenizer, GPT2Tokenizer, T5Tokenizer, WordTokenizer)
 }
@@ -86,22 +84,23 @@ def open_folder(cls: type[T], folder: Path, changes: Mapping[str, Any]) -> T:
                 f"{folder} holds a {name or made.__name__} where a {cls.__name__} was expected; open it as that"
             )
         made = cls  # any tokenizer.json can be opened as the class that was asked for
-    backend = backend_from_json(spec, folder / JSON) if spec is not None else _from_vocabulary(made, folder, config)
+    backend = backend_from_json(spec, folder / JSON) if spec is not None else from_vocabulary(made, folder, config)
     _follow_config(backend, config)
 
     options = {key: config[key] for key in _ARGUMENTS if config.get(key) is not None} | dict(changes)
-    special = _special_tokens(folder, config, made if spec is None else PretrainedTokenizer)
+    special = special_tokens(folder, config, made if spec is None else PretrainedTokenizer)
     for key in NAMES:
         if key in options:
             special[key] = options.pop(key)
-    extra = [_token(token) for key in _LISTS for token in _listed(config.get(key))]
+    extra = [token_of(token) for key in _LISTS for token in listed_tokens(config.get(key))]
     if spec is None and issubclass(made, T5Tokenizer) and not extra:
-        extra = [*_sentinels(folder, config)]
-    _add_listed(backend, folder, config)
+        extra = [*sentinels(folder, config)]
+    add_listed(backend, folder, config)
     if base in WITHOUT_TYPES:
         options.setdefault("model_input_names", ["input_ids", "attention_mask"])
     settings = {k: v for k, v in config.items() if k not in (*_OWN, *_ARGUMENTS, *_LISTS, *NAMES)}
-    options.setdefault("settings", settings)
+    templates = read_templates(folder, settings.pop("chat_template", None))
+    options.setdefault("settings", settings if templates is None else {**settings, "chat_template": templates})
     _check_options(folder, options)
     tokenizer: Any = made.__new__(made)
     PretrainedTokenizer.__init__(tokenizer, backend, special, extra, class_name=name or made.CLASS_NAME, **options)
@@ -123,8 +122,10 @@ def save_folder(tokenizer: PretrainedTokenizer, folder: Path) -> list[str]:
     elif isinstance(model, ByteLevelBPETokenizer):
         files["vocab.json"] = storage.to_json(dict(in_order))
         files["merges.txt"] = "\n".join([VERSION_LINE, *map(" ".join, model.merges)]) + "\n"
+    own, templates = template_files(tokenizer.settings)
+    files.update(templates)
     settings = {
-        **tokenizer.settings,
+        **own,
         "model_max_length": tokenizer.model_max_length,
         "padding_side": tokenizer.padding_side,
         "truncation_side": tokenizer.truncation_side,
@@ -181,130 +182,14 @@ def _class_of(spec: Any, folder: Path) -> type[PretrainedTokenizer]:
     return PretrainedTokenizer if kind != "WordPiece" else BertTokenizer
 
 
-def _from_vocabulary(cls: type[PretrainedTokenizer], folder: Path, config: dict[str, Any]) -> Backend:
-    try:
-        if issubclass(cls, BertTokenizer):
-            return cls.backend_of(_read_vocab_txt(folder, config), **_bert_settings(config), **_named(config, cls))
-        if issubclass(cls, GPT2Tokenizer):
-            vocabulary = storage.read_vocabulary(folder, config)
-            merges = parse_merges(storage.read_file(folder, "merges.txt", config), folder / "merges.txt")
-            special = {str(_token(config[name])) for name in NAMES if config.get(name)} | {"<|endoftext|>"}
-            return cls.backend_of(byte_level_bpe(vocabulary, merges, special), bool(config.get("add_prefix_space")))
-        if issubclass(cls, T5Tokenizer) and (folder / SENTENCEPIECE).exists():
-            return _from_sentencepiece(cls, folder, config)
-    except InputError as error:
-        raise InputError(f"the tokenizer in {folder} cannot be used: {error}") from None
-    raise InputError(f"{folder} has no {JSON}, which a {cls.__name__} is read from; save it again")
-
-
-def _from_sentencepiece(cls: type[T5Tokenizer], folder: Path, config: dict[str, Any]) -> Backend:
-    """T5's parts: the file's pieces, and behind them the sentinels <extra_id_0>, ..., counted down."""
-    model = read_sentencepiece(folder / SENTENCEPIECE)
-    model.check_unigram(folder / SENTENCEPIECE)
-    pieces = [(text, score) for text, score, _ in model.pieces]
-    known = {text for text, _ in pieces}
-    pieces += [(token, 0.0) for token in reversed(_sentinels(folder, config)) if token not in known]
-    normalizer = Precompiled(model.precompiled_charsmap) if model.precompiled_charsmap else None
-    backend = cls.backend_of(pieces, normalizer, **_named(config, cls))
-    if model.byte_fallback and isinstance(backend.pipeline.model, Unigram):
-        backend.pipeline.model.byte_fallback = True
-        backend.decoder = DecoderSequence([ByteFallback(), MetaspaceDecoder("▁", "always")])
-    return backend
-
-
-def _sentinels(folder: Path, config: Mapping[str, Any]) -> list[str]:
-    count = config.get("extra_ids", 100)
-    if type(count) is not int or not 0 <= count <= 100_000:
-        raise InputError(f"{folder / storage.CONFIG} has extra_ids {count!r}; a number from 0 was expected")
-    return [f"<extra_id_{n}>" for n in range(count)]
-
-
-def _read_vocab_txt(folder: Path, config: dict[str, Any]) -> dict[str, int]:
-    """{piece: id}, the id being the line. A piece that stands twice has its last id, as in transformers."""
-    lines = storage.read_file(folder, "vocab.txt", config).split("\n")
-    if lines and not lines[-1]:
-        lines.pop()
-    if not lines:
-        raise InputError("vocab.txt is empty; copy it again")
-    return {line.removesuffix("\r"): n for n, line in enumerate(lines)}
-
-
-def _bert_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    settings = {
-        key: config[key] for key in ("do_lower_case", "tokenize_chinese_chars", "strip_accents") if key in config
-    }
-    for key, value in settings.items():
-        if not isinstance(value, bool | None) or (value is None and key != "strip_accents"):
-            raise InputError(f"{storage.CONFIG} has {key} {value!r}; true or false was expected")
-    return settings
-
-
-def _named(config: Mapping[str, Any], cls: type[PretrainedTokenizer]) -> dict[str, Any]:
-    return {name: str(_token(config.get(name) or default)) for name, default in cls.DEFAULT_TOKENS.items()}
-
-
 def _follow_config(backend: Backend, config: Mapping[str, Any]) -> None:
     """What tokenizer_config.json says of BERT's cleaning goes before what tokenizer.json says, as in transformers."""
-    normalizer, settings = backend.pipeline.normalizer, _bert_settings(config)
+    normalizer, settings = backend.pipeline.normalizer, bert_settings(config)
     if isinstance(normalizer, BertNormalizer) and settings:
         names = {"do_lower_case": "lowercase", "tokenize_chinese_chars": "handle_chinese_chars"}
         changed = {names.get(key, key): value for key, value in settings.items()}
         backend.pipeline.normalizer = replace(normalizer, **changed)
         backend.add({})  # their normalized texts may be others now
-
-
-def _special_tokens(folder: Path, config: Mapping[str, Any], cls: type[PretrainedTokenizer]) -> dict[str, Any]:
-    """The named special tokens: of the config, else of special_tokens_map.json, else what the class has."""
-    special: dict[str, Any] = dict(cls.DEFAULT_TOKENS)
-    if (folder / MAP).exists():
-        found = storage.from_json(storage.read_text(folder / MAP), folder / MAP)
-        if not isinstance(found, dict):
-            raise InputError(f"{folder / MAP} is no object of special tokens; copy it again, or take it away")
-        special.update({name: found[name] for name in NAMES if name in found})
-    special.update({name: config[name] for name in NAMES if name in config})
-    return {name: None if token is None else _token(token) for name, token in special.items()}
-
-
-def _token(value: Any) -> str | AddedToken:
-    """A token as text, or with its flags as an object."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict) and isinstance(value.get("content"), str):
-        flags = {key: bool(value[key]) for key in ("single_word", "lstrip", "rstrip", "normalized") if key in value}
-        return AddedToken(value["content"], **flags, special=bool(value.get("special", True)))
-    if isinstance(value, AddedToken):
-        return value
-    raise InputError(f'the special token {value!r} is neither a text nor an object with "content"; mend it')
-
-
-def _listed(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    if not isinstance(value, list | None):
-        raise InputError(f"{storage.CONFIG} has additional special tokens {value!r:.80} that are no list; mend it")
-    return value or []
-
-
-def _add_listed(backend: Backend, folder: Path, config: Mapping[str, Any]) -> None:
-    """The tokens of added_tokens_decoder (in the config) and added_tokens.json that the tokenizer does not know yet."""
-    found: dict[int, AddedToken] = {}
-    listed = config.get("added_tokens_decoder") or {}
-    path = folder / "added_tokens.json"
-    old = storage.from_json(storage.read_text(path), path) if path.exists() else {}
-    if not isinstance(listed, dict) or not isinstance(old, dict):
-        raise InputError(f"the added tokens in {folder} are no object; copy the folder again")
-    for key, value in listed.items():
-        token = _token(value)
-        if not key.isdecimal() or not isinstance(token, AddedToken):
-            raise InputError(
-                f"{storage.CONFIG} has the added token {key!r}: {value!r:.80}; an id and an object were expected"
-            )
-        found[int(key)] = replace(token, special=bool(value.get("special", False)))
-    for content, n in old.items():
-        if type(n) is not int or n < 0 or not content:
-            raise InputError(f"{path} gives {content!r} the id {n!r}; a number from 0 was expected")
-        found.setdefault(n, AddedToken(content))
-    backend.add({n: token for n, token in found.items() if n not in backend.added.tokens})
 
 
 def _check_options(folder: Path, options: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from minilm.errors import InputError
 from minilm.text import storage
 from minilm.text.bpe.tokenizer import ByteLevelBPETokenizer
-from minilm.text.files import component_json
+from minilm.text.files import component_json, component_writing
 from minilm.text.pipeline.added_tokens import AddedToken
 from minilm.text.pipeline.backend import Backend
 from minilm.text.pipeline.pipeline import Model, Pipeline
@@ -62,10 +62,10 @@ def backend_to_json(backend: Backend) -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [{"id": n, **token.to_json()} for n, token in backend.added.tokens.items()],
-        "normalizer": component_json.to_json(pipeline.normalizer),
-        "pre_tokenizer": component_json.to_json(pipeline.pre_tokenizer),
-        "post_processor": component_json.to_json(backend.post_processor),
-        "decoder": component_json.to_json(backend.decoder),
+        "normalizer": component_writing.to_json(pipeline.normalizer),
+        "pre_tokenizer": component_writing.to_json(pipeline.pre_tokenizer),
+        "post_processor": component_writing.to_json(backend.post_processor),
+        "decoder": component_writing.to_json(backend.decoder),
         "model": _model_to_json(pipeline.model),
     }
 
@@ -116,8 +116,12 @@ def _guess(spec: dict[str, Any]) -> str:
 
 def check_vocabulary(vocabulary: Any) -> dict[str, int]:
     """{token: id}, ids from 0, no id twice. Raises InputError."""
-    if not isinstance(vocabulary, dict) or not vocabulary:
+    if not isinstance(vocabulary, dict):
         raise InputError("its vocabulary is no object of tokens and ids")
+    if not vocabulary:
+        raise InputError(
+            "its vocabulary is empty, so it has no tokens; copy the file again, or train the tokenizer again"
+        )
     odd = next((token for token, n in vocabulary.items() if type(n) is not int or n < 0), None)
     if odd is not None:
         raise InputError(

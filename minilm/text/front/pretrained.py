@@ -18,6 +18,7 @@ import numpy as np
 from minilm.errors import InputError
 from minilm.folders import TOKENIZER_FILES, find_folder
 from minilm.text.front.batch_encoding import BatchEncoding
+from minilm.text.front.chat import Chats
 from minilm.text.front.inputs import as_batch, check_counts, check_side, or_default, whole_numbers
 from minilm.text.front.vocabulary import FrontVocabulary
 from minilm.text.pipeline.added_tokens import AddedToken
@@ -28,7 +29,7 @@ T = TypeVar("T", bound="PretrainedTokenizer")
 UNLIMITED = int(1e30)  # model_max_length where none is known; transformers writes this number, too
 
 
-class PretrainedTokenizer(FrontVocabulary):
+class PretrainedTokenizer(Chats, FrontVocabulary):
     """backend: the tokenizer proper. special_tokens: {"cls_token": "[CLS]", ...}, those that the vocabulary lacks are
     added behind it. additional_special_tokens: more of them, without a name. model_max_length: what truncation=True
     goes to. padding_side, truncation_side: "right" or "left". model_input_names: the keys that a call returns.
@@ -133,6 +134,11 @@ class PretrainedTokenizer(FrontVocabulary):
         batch, batched = as_batch(text, text_pair, is_split_into_words)
         limit, strategy, length = self._lengths(padding, truncation, max_length, pad_to_multiple_of)
         side = check_side("padding_side", padding_side or self.padding_side)
+        if limit is not None and add_special_tokens and limit < self.num_special_tokens_to_add():
+            raise InputError(
+                f"max_length {limit} has no room for the {self.num_special_tokens_to_add()} special tokens around a text; give "
+                "a larger one, or add_special_tokens=False"
+            )
         if limit is not None and limit - self.num_special_tokens_to_add() < stride:
             raise InputError(
                 f"stride {stride} is more than max_length {limit} leaves beside {self.num_special_tokens_to_add()} "

@@ -1,0 +1,90 @@
+"""Training on a GPU: batches are looked at before they are sent, and weights come back for files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from minilm.devices import CPU, batch_to_device, beside, device_of, to_host
+from minilm.errors import InputError
+from minilm.nn import Module
+from minilm.training.example_check import label_limit, outside
+from minilm_kernels.conditions import sent_checked
+
+IDS = ("input_ids", "decoder_input_ids")
+LIMITS = {"token_type_ids": "type_vocab_size", "position_ids": "max_position_embeddings"}
+
+
+def sent(model: Module, optimizer: Any, batch: Any) -> tuple[Any, AbstractContextManager]:
+    """The batch where the optimizer's weights are, in one copy, and a context in which its ids and labels count as checked."""
+    device = device_of(optimizer.flat.data) if hasattr(optimizer, "flat") else CPU
+    if device == CPU:
+        return batch, nullcontext()
+    checked = sent_checked() if check_batch(model, batch) else nullcontext()
+    if isinstance(batch, dict):
+        return batch_to_device(batch, device), checked
+    return tuple(batch_to_device(dict(enumerate(batch)), device).values()), checked
+
+
+def check_batch(model: Module, batch: Any) -> bool:
+    """Look at a batch of the host's arrays, which on the device would mean to wait; returns whether all was looked at.
+
+    batch: arrays by name, or (inputs, targets) of a language model. Raises InputError for ids or labels that the model does not
+    have. A model whose configuration does not say how many those are is not known well enough: it looks itself.
+    """
+    config = getattr(model, "config", None)
+    vocabulary = getattr(config, "vocab_size", None)
+    if vocabulary is None:
+        return False
+    if not isinstance(batch, dict):
+        inputs, targets = batch
+        check_range("inputs", inputs, vocabulary)
+        check_range("targets", targets, vocabulary, ignored=-100)
+        return True
+    for name in IDS:
+        check_range(name, batch.get(name), vocabulary)
+    for name, limit in LIMITS.items():
+        check_range(name, batch.get(name), getattr(config, limit, None))
+    check_range("labels", batch.get("labels"), label_limit(model, config)[0], ignored=-100)
+    return not {"start_positions", "end_positions", "next_sentence_label"} & set(batch)
+
+
+def check_range(name: str, array: Any, limit: int | None, ignored: int | None = None) -> None:
+    """Raise InputError unless integers are from 0 to limit − 1, or `ignored`."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or not array.size or limit is None:
+        return
+    counted = array if ignored is None else array[array != ignored]
+    if counted.size and not 0 <= int(counted.min()) <= int(counted.max()) < limit:
+        raise InputError(
+            f"{name} of a batch hold {outside(counted, limit)}, the model knows 0 to {limit - 1}; use the tokenizer, or the "
+            "labels, that belong to the model"
+        )
+
+
+@contextmanager
+def weights_on_host(model: Module, optimizer: Any, write_back: bool = False) -> Iterator[None]:
+    """Inside `with` the model's weights are float32 arrays of the host, for files, which know no device and no precision.
+
+    write_back: afterwards the weights are what has been written into those arrays.
+    """
+    flat = getattr(optimizer, "flat", None)
+    if flat is None or (device_of(flat.data) == CPU and not flat.mixed):
+        yield
+        return
+    full = flat.weights()
+    parameters = [(parameter, parameter.data) for parameter in model.parameters()]
+    for parameter, data in parameters:
+        parameter.data = to_host(full.get(id(parameter), data))
+    try:
+        yield
+    finally:
+        for parameter, data in parameters:
+            read, parameter.data = parameter.data, data
+            if write_back:
+                place = full.get(id(parameter), data)
+                place[...] = beside(read, place)
+        if write_back:
+            flat.publish()
