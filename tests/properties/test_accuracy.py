@@ -72,8 +72,8 @@ def compare(function, plain, make_arrays, rng, draws=1):
     """The root mean square error of value and gradients, over `draws` sets of operands, beside that of the plain formula.
 
     In attention the error of one set hangs on its few rows whose softmax is nearly one key: there dS = W (dP − δ) is a
-    difference of nearly equal numbers, whose roundings the plain formula shares and δ = Σ dO·O does not. Of small shapes one set
-    in a hundred has 2 to 3 times the plain formula's error; over 16 sets it is 1.0 to 1.6 times.
+    difference of nearly equal numbers, whose roundings the plain formula shares and δ = Σ dO·O does not. Of small shapes one
+    set in a hundred has 2 to 3 times the plain formula's error; over 16 sets it is 1.0 to 1.6 times.
     """
     errors, formula_errors, tiny = 0, 0, 0
     for _ in range(draws):
