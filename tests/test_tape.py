@@ -42,7 +42,7 @@ def test_a_ladder_of_diamonds_is_walked_once_per_node():
     assert x.grad.tolist() == [2.0**60]
 
 
-@pytest.mark.parametrize("length", [5_000, 100_000])
+@pytest.mark.parametrize("length", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_a_long_chain(length):
     x = y = leaf(1.0)
     for _ in range(length):

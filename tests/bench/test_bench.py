@@ -49,6 +49,7 @@ class TestCommandLine:
         assert bench.main(["train", "--recipe", "char"]) == 2
         assert "pip install torch" in capsys.readouterr().err
 
+    @pytest.mark.slow
     def test_the_figures_can_be_written(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setenv(machine.CHILD, "1")
         monkeypatch.setitem(RECIPES, "char", TINY)

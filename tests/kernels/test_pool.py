@@ -103,7 +103,7 @@ def test_sleeping_threads_wake_up():
     pytest.fail("the thread did not wake up")
 
 
-@pytest.mark.parametrize("n", [2, 4, 8])
+@pytest.mark.parametrize("n", [2, pytest.param(4, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)])
 def test_many_jobs_of_changing_size(n):
     """A thread that comes late must neither run a task of the next job nor draw its ticket, which nobody else would get.
 

@@ -73,7 +73,9 @@ print("all", len(CALLS))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("compiled", [False, True], ids=["without_a_compiler", "numba"])
+@pytest.mark.parametrize(
+    "compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["without_a_compiler", "numba"]
+)
 def test_every_kernel_agrees_with_the_reference(dtype, compiled):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     environment.pop("NUMBA_DISABLE_JIT", None)
