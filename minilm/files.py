@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,3 +56,18 @@ def sync(path: str | Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def refuse_used_folder(folder: Path, names: Iterable[str], way: str = "") -> None:
+    """Raise InputError if `folder` is a file, or has one of `names` in it. way: what else can be done, such as going on."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; choose another --out, which is to become a folder")
+    for name in names:
+        if (folder / name).exists():
+            raise InputError(f"{folder} already has {name} in it; {way}choose another --out, or move that away")
+
+
+def unused_folder(name: str) -> Path:
+    """runs/NAME-DATE-TIME, with a number behind it where that is taken."""
+    base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return next(p for p in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 100))) if not p.exists())

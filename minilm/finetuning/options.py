@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from minilm.errors import InputError
+from minilm.files import unused_folder
 
 Size = Literal["tiny", "small"]
 SHAPE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")  # of a new model
@@ -173,9 +173,7 @@ class FinetuningOptions:
         """Where everything goes: out, or runs/TASK-DATE-TIME, which is new."""
         if self.out:
             return Path(self.out).expanduser()
-        base = Path("runs") / f"{self.task}-{time.strftime('%Y%m%d-%H%M%S')}"
-        folders = [base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 100))]
-        return next(folder for folder in folders if not folder.exists())
+        return unused_folder(self.task)
 
     def to_dict(self) -> dict[str, Any]:
         """All options by name."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minilm.errors import InputError
+from minilm.files import refuse_used_folder
 from minilm.finetuning.options import FinetuningOptions
 from minilm.finetuning.preparing import Prepared, prepare
 from minilm.finetuning.report import Report, write_report
@@ -56,12 +56,12 @@ def finetune(options: FinetuningOptions, say: Say = print, progress: bool = True
     require_libraries()
     folder = options.folder()
     options = replace(options, out=str(folder))
-    refuse_used_folder(folder)
+    refuse_used_folder(folder, (*NAMES, "config.yaml"))
     say(f"data        {options.data}" + ("" if options.model else "   (a tokenizer is trained on it first)"))
     prepared = prepare(options, progress)
     tell(prepared, folder, say)
     with lock_folder(folder) as made, leaving_no_trace(folder, made):
-        refuse_used_folder(folder)  # another process may have written here since
+        refuse_used_folder(folder, (*NAMES, "config.yaml"))  # another process may have written here since
         started = time.perf_counter()
         trainer, received = train(prepared, progress)
         seconds = time.perf_counter() - started
@@ -128,13 +128,4 @@ def require_libraries() -> None:
     """Raise MissingDependencyError now for what would be missed after the training."""
     require("tqdm", "the progress bar")
     require("safetensors.numpy", "saving a model")
-    require("matplotlib.figure", "drawing the confusion matrix and the loss curve")
-
-
-def refuse_used_folder(folder: Path) -> None:
-    """Raise InputError if `folder` holds a job already, or anything that a job would write, or is none."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; choose another --out, which is to become a folder")
-    for name in (*NAMES, "config.yaml"):
-        if (folder / name).exists():
-            raise InputError(f"{folder} already has {name} in it; choose another --out, or move that away")
+    require("matplotlib.figure", "drawing the report's pictures")

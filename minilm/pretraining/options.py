@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from minilm.errors import InputError
+from minilm.files import unused_folder
 
 Size = Literal["tiny", "small", "base"]
 SIZES = ("tiny", "small", "base")
@@ -121,9 +121,7 @@ class PretrainingOptions:
         """Where everything goes: out, or runs/pretrain-FAMILY-DATE-TIME, which is new."""
         if self.out:
             return Path(self.out).expanduser()
-        base = Path("runs") / f"pretrain-{self.family}-{time.strftime('%Y%m%d-%H%M%S')}"
-        folders = [base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 100))]
-        return next(folder for folder in folders if not folder.exists())
+        return unused_folder(f"pretrain-{self.family}")
 
     def to_dict(self) -> dict[str, Any]:
         """All options by name."""

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from minilm.errors import CheckpointError, InputError
-from minilm.files import write_text
+from minilm.files import refuse_used_folder, write_text
+from minilm.finetuning.running import require_libraries
 from minilm.finetuning.telling import StopOnSignal, TrainingLines
 from minilm.metrics import Interval
-from minilm.optional import require
 from minilm.pretraining.options import FAMILIES, PretrainingOptions
 from minilm.pretraining.preparing import Prepared, PretrainingTrainer, check_same_data, prepare
 from minilm.pretraining.report import Report, measure, write_report
@@ -65,14 +65,14 @@ def pretrain(options: PretrainingOptions, say: Say = print, progress: bool = Tru
     require_libraries()
     folder = options.folder()
     options = replace(options, out=str(folder))
-    refuse_used_folder(folder)
+    refuse_used(folder)
     pieces = options.pieces()
     learns = "" if pieces is None else f"   (a tokenizer of {pieces:,} pieces is trained on it first)"
     say(f"data        {', '.join(options.data)}{learns}")
     prepared = prepare(options, progress)
     tell(prepared, folder, say)
     with lock_folder(folder) as made, nothing_without_checkpoint(folder, made):
-        refuse_used_folder(folder)  # another process may have written here since
+        refuse_used(folder)  # another process may have written here since
         job = {"family": options.family, "options": options.to_dict(), "data": prepared.fingerprint}
         write_text(folder / JOB, json.dumps(job, ensure_ascii=False, indent=2) + "\n")
         return run(prepared, folder, say, progress, resumed=False)
@@ -159,22 +159,10 @@ def tell(prepared: Prepared, folder: Path, say: Say) -> None:
     say(f"folder      {folder}")
 
 
-def require_libraries() -> None:
-    """Raise MissingDependencyError now for what would be missed after the training."""
-    require("tqdm", "the progress bar")
-    require("safetensors.numpy", "saving a model")
-    require("matplotlib.figure", "drawing the loss curve")
-
-
-def refuse_used_folder(folder: Path) -> None:
+def refuse_used(folder: Path) -> None:
     """Raise InputError if `folder` holds a job already, or anything that a job would write, or is none."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; choose another --out, which is to become a folder")
-    for name in (*NAMES, "config.yaml"):
-        if (folder / name).exists():
-            unfinished = (folder / JOB).exists() and not (folder / MODEL).exists()
-            way = f"go on with --resume {folder}, " if unfinished else ""
-            raise InputError(f"{folder} already has {name} in it; {way}choose another --out, or move that away")
+    unfinished = (folder / JOB).exists() and not (folder / MODEL).exists()
+    refuse_used_folder(folder, (*NAMES, "config.yaml"), f"go on with --resume {folder}, " if unfinished else "")
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from minilm.optim import LossScaler
 from minilm.training import RunConfig
 from minilm.training.checkpoint import load_checkpoint
 
-pytestmark = pytest.mark.skipif(bool(stand_in.missing()), reason=str(stand_in.missing()))
 HALVES = ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)]
 
 
