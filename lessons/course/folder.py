@@ -128,6 +128,10 @@ def quiet(folder: Folder) -> logging.Logger:
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
+        # a kernel that is killed leaves nbclient's reader without an answer, which asyncio reports; that belongs here as well
+        noises = logging.getLogger("asyncio")
+        noises.addHandler(handler)
+        noises.propagate = False
     return log
 
 
