@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(256) attention_decode_part(
 
 // One warp per row of the partial results, which are rows of the output in its own order (B, H, Tq, Dv).  blocks: ceil(rows/8).
 template <typename T>
-__global__ void __launch_bounds__(256) attention_decode_join(
+__global__ void __launch_bounds__(256, 4) attention_decode_join(
     const Real<T>* __restrict__ partial, T* __restrict__ o, i64 rows, int parts, int Dv) {
   using A = Real<T>;
   const i64 row = i64(blockIdx.x) * 8 + threadIdx.x / 32;

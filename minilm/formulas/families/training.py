@@ -183,8 +183,8 @@ FORMULAS = (
     Formula(
         "clip",
         Text("gradient clipping", "梯度裁剪"),
-        "g ← g · min(1, max_norm/‖g‖)",
-        r"g \leftarrow g \cdot \min(1,\; c / \lVert g \rVert)",
+        "g ← g · min(1, max_norm/(‖g‖ + 10⁻⁶))",
+        r"g \leftarrow g \cdot \min(1,\; c / (\lVert g \rVert + 10^{-6}))",
         Text(
             "A gradient that is too long is shortened; all gradients of the model together.",
             "梯度太长就缩短；模型的全部梯度一起算。",
