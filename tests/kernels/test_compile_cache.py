@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("numba", reason="Numba is not installed: pip install numba")
 
 import minilm_kernels
+from minilm_kernels.cpu.compile import part, variant
 
 PART = "from minilm_kernels.cpu.compile import part\n\n\n@part\ndef factor(x):\n    return x * 2\n"
 KERNEL = """
@@ -82,6 +83,45 @@ def test_without_a_place_for_a_cache_kernels_still_run(package, tmp_path):
     blocked.write_text("a file where the folder would have to be")
     assert run(package, blocked)[0] == 21
     assert run(package, blocked)[0] == 21
+
+
+SIBLINGS = """
+import sys
+import numpy as np
+from minilm_kernels import reference
+from minilm_kernels.cpu import activations
+
+x = np.linspace(-3, 3, 147, dtype=np.float32)
+for form in sys.argv[1:]:
+    y, residuals = activations.gelu(x, approximate=form)
+    exact, _ = reference.gelu(x.astype(float), approximate=form)
+    assert abs(y - exact).max() < 1e-6, form
+"""
+
+
+def test_siblings_compiled_by_two_processes_stay_apart(tmp_path):
+    """The two forms of GELU are made by one factory: to the linker they must not be one function."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINILM_CACHE_DIR": str(tmp_path)}
+    environment.pop("NUMBA_DISABLE_JIT", None)
+    for forms in (["none"], ["tanh"], ["none", "tanh"], ["tanh", "none"]):
+        subprocess.run([sys.executable, "-c", SIBLINGS, *forms], check=True, env=environment, timeout=120)
+
+
+def test_what_a_factory_makes_needs_names_of_its_own():
+    def make(number, decorator):
+        @decorator
+        def factor(x):
+            return x * number
+
+        return factor
+
+    assert [make(n, variant(n, make)).py_func.__qualname__.rpartition(".")[2] for n in (2, 3)] == [
+        "factor_2_make",
+        "factor_3_make",
+    ]
+    make(2, part)
+    with pytest.raises(RuntimeError, match=r"two functions are called .*factor; use @variant"):
+        make(3, part)
 
 
 def test_another_processor_has_binaries_of_its_own(package, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minilm_kernels.cpu import pool
-from minilm_kernels.cpu.compile import kernel, part
+from minilm_kernels.cpu.compile import kernel, part, variant
 from minilm_kernels.cpu.functions import gelu_erf, gelu_erf_slope, gelu_tanh, gelu_tanh_slope, silu, silu_slope
 from minilm_kernels.cpu.pool import parallel_for
 from minilm_kernels.cpu.vector import (
@@ -36,7 +36,7 @@ AHEAD = (
 def value_task(function: Any) -> Any:
     """A task: y = f(x) on elements i·BLOCK … (i + 1)·BLOCK − 1 of n."""
 
-    @part
+    @variant(function)
     def task(worker, i, x, y, n):
         W = lanes(x)
         start, stop = i * BLOCK, min((i + 1) * BLOCK, n)
@@ -59,11 +59,11 @@ def value_task(function: Any) -> Any:
 def slope_task(slope: Any) -> Any:
     """A task: dx = dy ⊙ f′(x), likewise."""
 
-    @part
+    @variant(slope)
     def some(x, dy, dx, n):
         store_first(dx, load_first(dy, n) * slope(load_first(x, n)), n)
 
-    @part
+    @variant(slope)
     def task(worker, i, x, dy, dx, n):
         W = lanes(x)
         start, stop = i * BLOCK, min((i + 1) * BLOCK, n)

@@ -20,7 +20,7 @@ from minilm_kernels.cpu.attention_call import (
     ROWS,
     VECTORS,
 )
-from minilm_kernels.cpu.compile import part
+from minilm_kernels.cpu.compile import part, variant
 from minilm_kernels.cpu.tile import make_product, transpose_block
 from minilm_kernels.cpu.vector import (
     bytes_at,
@@ -43,7 +43,7 @@ def make_rows_product(start: str, rows: int, vectors: int) -> Any:
     many, four, one = (make_product(n, vectors, start) for n in (rows, 4, 1))
     most = rows
 
-    @part
+    @variant(start, rows, vectors)
     def rows_product(a, a_row, a_column, b, b_row, c, c_row, rows, K, factor):
         row = 0
         while row + most <= rows:

@@ -26,6 +26,7 @@ from minilm_kernels.cpu.target import TARGET
 
 PACKAGE = Path(__file__).resolve().parents[1]
 KERNELS: list[Any] = []  # every function decorated with @kernel, for `minilm kernels`
+NAMES: dict[tuple[str, str], Any] = {}  # the code object of each compiled function, by module and qualified name
 
 
 def cache_folder() -> Path:
@@ -85,9 +86,25 @@ class _Cache(caching.FunctionCache):
     _impl_class = _Implementation
 
 
+def named(function: Callable, *made_of: Any) -> Callable:
+    """The function under a name that no other one has; `made_of` tells apart what one factory makes.
+
+    A symbol of a binary is the function's name, its arguments' types and a number that each process counts from 1. Two
+    processes that compile one sibling each give both the same symbol, and where both binaries are then read from the cache
+    the linker takes the first it has met for the other as well: GELU's tanh form would be its erf form.
+    """
+    if made_of:
+        function.__qualname__ += "_" + "_".join(getattr(value, "__name__", str(value)) for value in made_of)
+    name = function.__module__, function.__qualname__
+    if NAMES.get(name) is function.__code__:
+        raise RuntimeError(f"two functions are called {'.'.join(name)}; use @variant(what tells them apart)")
+    NAMES[name] = function.__code__
+    return function
+
+
 def kernel(function: Callable) -> Any:
     """Compile a function that Python calls: cached on disk, and other Python threads run while it does."""
-    compiled = njit(nogil=True, error_model="numpy")(function)
+    compiled = njit(nogil=True, error_model="numpy")(named(function))
     KERNELS.append(compiled)
     if not config.DISABLE_JIT:
         with contextlib.suppress(RuntimeError):  # no folder that can be written to
@@ -116,7 +133,12 @@ def announced(say: Callable[[str], None]) -> Iterator[None]:
 
 def part(function: Callable) -> Any:
     """Compile a function that only kernels call; it is stored inside of them."""
-    return njit(error_model="numpy")(function)
+    return njit(error_model="numpy")(named(function))
+
+
+def variant(*made_of: Any) -> Callable[[Callable], Any]:
+    """`@variant(a, b)`: a part that a factory makes from a and b, which become part of its name."""
+    return lambda function: njit(error_model="numpy")(named(function, *made_of))
 
 
 def inlined(function: Callable) -> Any:
@@ -124,4 +146,4 @@ def inlined(function: Callable) -> Any:
 
     A call would pass them through memory, one after the other: four times as slow for GELU.
     """
-    return njit(error_model="numpy", forceinline=True)(function)
+    return njit(error_model="numpy", forceinline=True)(named(function))

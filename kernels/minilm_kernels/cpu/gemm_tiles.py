@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from minilm_kernels.cpu.compile import inlined, part
+from minilm_kernels.cpu.compile import inlined, part, variant
 from minilm_kernels.cpu.functions import gelu_erf, gelu_tanh, relu, silu
 from minilm_kernels.cpu.micro import TILE, make_micro
 from minilm_kernels.cpu.vector import lanes, load, load_first, pointer_at, prefetch, store, store_first
@@ -86,7 +86,7 @@ def multiply(transposed, vectors, a, a_row, last, b, s, s_row, c, c_row, K):
 def make_finish(function: Any) -> Any:
     """A function of a part of C, while it is still in the first cache: C = act(C) + R; Z keeps the old C if it is wanted."""
 
-    @part
+    @variant(function)
     def finish(p, m, n, rows, columns):
         W = lanes(p.c)
         whole = columns // W * W
