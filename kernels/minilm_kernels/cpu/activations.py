@@ -5,6 +5,7 @@ Backward recomputes from the inputs, so nothing is kept but what the caller has 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ def value_task(function: Any) -> Any:
     return task
 
 
+@functools.cache  # gemm_linear.py asks for some of them again
 def slope_task(slope: Any) -> Any:
     """A task: dx = dy ⊙ f′(x), likewise."""
 
