@@ -171,9 +171,9 @@ def saved_arrays(backward: Callable) -> list[np.ndarray]:
 
 
 def arrays_in(content: tuple) -> list[np.ndarray]:
-    """The NumPy arrays in a tuple and in the tuples inside it, such as the residuals of a kernel."""
+    """The NumPy arrays in a tuple and in the tuples inside it; of a kernel's residuals those that others can reach."""
     arrays = []
-    for part in content:
+    for part in getattr(content, "shared", content):
         if type(part) is np.ndarray:
             arrays.append(part)
         elif isinstance(part, tuple):
@@ -189,7 +189,8 @@ def fingerprint(array: np.ndarray) -> bytes:
     """
     if array.size <= WHOLE:
         return array.tobytes()
-    return array.flat[:: array.size // SAMPLES].tobytes()
+    elements = array.reshape(-1) if array.flags.c_contiguous else array.flat
+    return elements[:: array.size // SAMPLES].tobytes()
 
 
 # --- switching the tape off -------------------------------------------------------------------------------------------

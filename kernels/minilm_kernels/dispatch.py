@@ -52,6 +52,11 @@ class Saved(NamedTuple):
     dtype: Any
     residuals: Any
 
+    @property
+    def shared(self) -> tuple[Any, ...]:
+        """What an array of the caller's may be in: those that only the backend has cannot be changed by anybody."""
+        return (self.residuals,)
+
 
 # --- the choice -------------------------------------------------------------------------------------------------------
 

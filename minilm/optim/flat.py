@@ -39,6 +39,7 @@ class FlatParameters:
         self.data = xp.empty(self.offsets[-1], dtypes.pop())
         self.grad = xp.zeros_like(self.data)
         self.working, self.received = self.data, self.grad  # what the model computes with, and what backward() writes
+        self.untrained: list[tuple[Parameter, Array]] = []  # in mixed precision: the others, and their weights in full
         self.collected = False
         self._make_views()
         self.adopt()
@@ -54,14 +55,24 @@ class FlatParameters:
         """Whether the model computes in 16 bits, with float32 weights kept here."""
         return self.working is not self.data
 
-    def compute_in(self, dtype: Any) -> None:
+    def compute_in(self, dtype: Any, others: Iterable[Parameter] = ()) -> None:
         """From now on p.data and p.grad have 16 bits; `data` and `grad`, which the optimizer works on, stay float32.
 
         A step is small beside its weight: in float16 w + Δw is w again where Δw < 2⁻¹¹ w, and nothing would be learnt.
+        others: parameters that the model computes with and that are not trained; those of `parameters` among them are left
+        out. With the dtype of `data` everything is again as it was.
         """
         self.adopt()
-        self.working = self.data.astype(dtype)
-        self.received = array_namespace(self.data).zeros_like(self.working)
+        for parameter, full in self.untrained:
+            parameter.data = full
+        self.working, self.received, self.untrained = self.data, self.grad, []
+        if dtype != self.data.dtype:
+            self.working = self.data.astype(dtype)
+            self.received = array_namespace(self.data).zeros_like(self.working)
+            own = {id(parameter) for parameter in self.parameters}
+            self.untrained = [(p, p.data) for p in others if id(p) not in own and p.dtype == self.data.dtype]
+            for parameter, full in self.untrained:
+                parameter.data = full.astype(dtype)
         self._make_views()
         for parameter, data, grad in zip(self.parameters, self._data_views, self._grad_views):
             parameter.data, parameter.grad, parameter.grad_buffer = data, None, grad
@@ -80,9 +91,15 @@ class FlatParameters:
         if self.mixed:
             self.working[...] = self.data
 
+    def publish_untrained(self) -> None:
+        """The same for the parameters that are not trained, after something else has changed their weights."""
+        for parameter, full in self.untrained:
+            parameter.data[...] = full
+
     def weights(self) -> dict[int, Array]:
-        """The weights of each parameter in full precision, by the parameter's id(); views."""
-        return {id(parameter): self._view(self.data, i) for i, parameter in enumerate(self.parameters)}
+        """The weights of each parameter in full precision, by the parameter's id(); those that are trained as views."""
+        trained = {id(parameter): self._view(self.data, i) for i, parameter in enumerate(self.parameters)}
+        return trained | {id(parameter): full for parameter, full in self.untrained}
 
     # --- views ----------------------------------------------------------------------------------------------------------
 

@@ -53,11 +53,14 @@ class Optimizer:
     def zero_grad(self) -> None:
         self.flat.zero_grad()
 
-    def compute_in(self, precision: str) -> None:
-        """Let the model compute in "float16" or "bfloat16", on a GPU, while this optimizer's weights stay float32."""
+    def compute_in(self, precision: str, others: Iterable[Parameter] = ()) -> None:
+        """Let the model compute in "float16" or "bfloat16", on a GPU, while this optimizer's weights stay float32.
+
+        others: the model's parameters; those that this optimizer does not train get 16 bits as well. "float32" ends it.
+        """
         if self.flat.data.dtype.name != "float32":
             raise ValueError(f"mixed precision starts from float32 weights; these are {self.flat.data.dtype}")
-        self.flat.compute_in(as_dtype(precision))
+        self.flat.compute_in(as_dtype(precision), others)
 
     def clip_grad_norm(self, max_norm: float | None, loss_scale: float = 1.0) -> Any:
         """Clip the joint norm of all gradients to `max_norm` (None: only measure); returns the norm before.

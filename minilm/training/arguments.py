@@ -41,6 +41,8 @@ class TrainingArguments:
         gradient_accumulation_steps: forward passes whose gradients are averaged into one step.
         learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon: of AdamW; biases and norms do not decay.
         optim: adamw_torch, or sgd. max_grad_norm: gradients are scaled down to this norm; 0: not.
+        fp16, bf16: train in 16 bits, with float32 weights and for fp16 a scaled loss; on a GPU, one of the two. Evaluations
+            during the training compute in 16 bits as well; afterwards the model has its float32 weights.
         num_train_epochs: passes over the data, unless max_steps, the number of steps, is above 0.
         lr_scheduler_type: linear, cosine, constant or constant_with_warmup. warmup_steps: steps over which the learning
             rate rises from 0; below 1, a share of all steps. warmup_ratio: that share, where warmup_steps is 0.
@@ -83,6 +85,8 @@ class TrainingArguments:
     adam_epsilon: float = 1e-8
     optim: str = "adamw_torch"
     max_grad_norm: float = 1.0
+    fp16: bool = False
+    bf16: bool = False
     num_train_epochs: float = 3.0
     max_steps: int = -1
     lr_scheduler_type: str = "linear"
@@ -150,6 +154,11 @@ class TrainingArguments:
             steps = getattr(self, name)
             if steps == 0 or (steps > 1 and steps != int(steps)):
                 raise InputError(f"{name} is {steps}; give a whole number of steps, or a share of them below 1")
+        for name in ("fp16", "bf16"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} is {getattr(self, name)!r}; it is True or False")
+        if self.fp16 and self.bf16:
+            raise InputError("fp16 and bf16 are both True; choose one of them (bf16 needs an Ampere GPU or a newer one)")
         if self.max_steps <= 0 and self.num_train_epochs == 0:
             raise InputError("num_train_epochs is 0 and max_steps is not set; give one of the two")
         reports = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
@@ -190,6 +199,11 @@ class TrainingArguments:
                 f"save_steps {self.save_steps} is no multiple of eval_steps {self.eval_steps}; load_best_model_at_end needs "
                 "an evaluation of every checkpoint"
             )
+
+    @property
+    def precision(self) -> str:
+        """What a training computes in: "float32" (or the model's own float64), "float16" or "bfloat16"."""
+        return "float16" if self.fp16 else "bfloat16" if self.bf16 else "float32"
 
     def get_warmup_steps(self, num_training_steps: int) -> int:
         """Steps of the warm-up in a training of so many steps."""

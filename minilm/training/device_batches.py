@@ -18,9 +18,9 @@ IDS = ("input_ids", "decoder_input_ids")
 LIMITS = {"token_type_ids": "type_vocab_size", "position_ids": "max_position_embeddings"}
 
 
-def sent(model: Module, optimizer: Any, batch: Any) -> tuple[Any, AbstractContextManager]:
-    """The batch where the optimizer's weights are, in one copy, and a context in which its ids and labels count as checked."""
-    device = device_of(optimizer.flat.data) if hasattr(optimizer, "flat") else CPU
+def sent(model: Module, batch: Any) -> tuple[Any, AbstractContextManager]:
+    """The batch where the model is, in one copy, and a context in which its ids and labels count as checked."""
+    device = model.device
     if device == CPU:
         return batch, nullcontext()
     checked = sent_checked() if check_batch(model, batch) else nullcontext()
@@ -49,7 +49,36 @@ def check_batch(model: Module, batch: Any) -> bool:
     for name, limit in LIMITS.items():
         check_range(name, batch.get(name), getattr(config, limit, None))
     check_range("labels", batch.get("labels"), label_limit(model, config)[0], ignored=-100)
-    return not {"start_positions", "end_positions", "next_sentence_label"} & set(batch)
+    return heads_may_trust(batch)
+
+
+def heads_may_trust(batch: dict[str, Any]) -> bool:
+    """Whether the labels that only the heads understand are what they ask for; if not, a head looks itself and says why."""
+    for name, largest in (("start_positions", None), ("end_positions", None), ("next_sentence_label", 1)):
+        values = batch.get(name)
+        if not isinstance(values, np.ndarray) or not values.size:
+            continue
+        counted = values if largest is None else values[values != -100]
+        if values.dtype.kind not in "iu" or not (counted >= 0).all() or (largest is not None and (counted > largest).any()):
+            return False
+    labels = batch.get("labels")
+    numbers = isinstance(labels, np.ndarray) and labels.dtype.kind == "f"
+    return not numbers or bool(np.isfinite(labels).all() and (labels >= 0).all() and (labels <= 1).all())
+
+
+def check_half(model: Module, precision: str) -> None:
+    """Raise InputError, in the words of TrainingArguments, if a model cannot be trained in a precision of 16 bits."""
+    if precision == "float32":
+        return
+    option = "fp16" if precision == "float16" else "bf16"
+    if model.device == CPU:
+        raise InputError(
+            f"{option} is True, which needs a GPU, and the model is on the CPU; call model.to('cuda') before you make the "
+            f"Trainer, or leave {option} out"
+        )
+    wide = {str(parameter.dtype) for parameter in model.parameters()} - {"float32"}
+    if wide:
+        raise InputError(f"{option} is True, which starts from float32 weights, and the model has {', '.join(wide)}")
 
 
 def check_range(name: str, array: Any, limit: int | None, ignored: int | None = None) -> None:
@@ -88,3 +117,4 @@ def weights_on_host(model: Module, optimizer: Any, write_back: bool = False) -> 
                 place[...] = beside(read, place)
         if write_back:
             flat.publish()
+            flat.publish_untrained()

@@ -151,13 +151,15 @@ class TrainingLoop:
         batches = self.next_batches()
         scale = 1.0 if self.scaler is None else self.scaler.scale
         for i, (batch, weight) in enumerate(batches):
-            moved, checked = sent(self.model, self.optimizer, batch)
+            moved, checked = sent(self.model, batch)
             with checked, np.errstate(over="ignore", invalid="ignore"):  # a loss that breaks is reported by name below
                 loss = self.batch_loss(moved)
                 value = float(loss.item()) if loss.device == CPU else loss.data.astype(np.float64)
                 if isinstance(value, float) and not math.isfinite(value):
                     where = first_broken_layer(self.model, lambda: self.batch_loss(moved))  # noqa: B023  called at once
                     self.diverged("loss", value, where)
+                if loss.dtype.itemsize == 2:
+                    loss = loss.float()  # the scale alone is beyond float16
                 if weight * scale != 1:
                     loss = loss * (weight * scale)
                 loss.backward()
@@ -188,8 +190,8 @@ class TrainingLoop:
     def compute_in(self, precision: str) -> None:
         """Train in "float32", "bfloat16" or "float16". Raises InputError if the model is where that cannot be computed."""
         check_precision(precision, str(self.model.device))
-        if precision != "float32":
-            self.optimizer.compute_in(precision)
+        if precision != "float32" or self.optimizer.flat.mixed:
+            self.optimizer.compute_in(precision, self.model.parameters())
         self.scaler = LossScaler() if precision == "float16" else None
 
     def diverged(self, what: str, value: float, where: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from minilm.devices import to_host
 from minilm.models.outputs import ModelOutput
 from minilm.tensor import Tensor
+from minilm_kernels.conditions import HALVES
 
 PADDING = -100  # what fills predictions and labels of unequal length
 
@@ -46,10 +47,13 @@ class EvalPrediction:
 
 
 def arrays_of(value: Any) -> Any:
-    """Tensors, in tuples or alone, as arrays."""
+    """Tensors, in tuples or alone, as arrays of the host; numbers of 16 bits as float32, with which NumPy can do more."""
     if isinstance(value, (tuple, list)):
         return tuple(arrays_of(item) for item in value)
-    return to_host(value.data if isinstance(value, Tensor) else value)
+    array = value.data if isinstance(value, Tensor) else value
+    if getattr(getattr(array, "dtype", None), "name", None) in HALVES:
+        array = array.astype(np.float32)
+    return to_host(array)
 
 
 def predictions_of(outputs: Any, with_loss: bool, ignore: Iterable[str] = ()) -> Any:

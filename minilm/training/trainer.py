@@ -25,7 +25,7 @@ from minilm.nn import Module
 from minilm.optim import LRScheduler
 from minilm.tensor import Tensor
 from minilm.training.arguments import TrainingArguments
-from minilm.training.device_batches import weights_on_host
+from minilm.training.device_batches import check_half, weights_on_host
 from minilm.training.epochs import EpochBatches
 from minilm.training.example_check import check_examples
 from minilm.training.features import Features, count_labels, default_collator, default_label_names, length_of
@@ -123,6 +123,7 @@ class Trainer(Predicting):
         check_examples(self.model, self.train_dataset, "train_dataset")
         if self.args.eval_strategy != "no" or self.args.eval_on_start:
             self.check_eval_dataset()
+        check_half(self.model, self.args.precision)
         check_folder(Path(self.args.output_dir))
         checkpoint = self.find_checkpoint(resume_from_checkpoint) if resume_from_checkpoint else None
         self.prepare()
@@ -135,6 +136,7 @@ class Trainer(Predicting):
                 self.run()
         finally:
             self.model.eval()
+            self.compute_in("float32")
         return self.summary(first_step, time.perf_counter() - started)
 
     def prepare(self) -> None:
@@ -160,6 +162,7 @@ class Trainer(Predicting):
         if self.given_scheduler is None:
             for group, rate in zip(self.optimizer.param_groups, self.given_rates):
                 group["lr"] = rate  # a schedule of an earlier train() has lowered it
+        self.compute_in(args.precision)
         schedule = trainer_schedule(args.lr_scheduler_type, args.get_warmup_steps(self.max_steps), self.max_steps)
         self.scheduler = self.given_scheduler or LRScheduler(self.optimizer, schedule)
         self.control = TrainerControl()

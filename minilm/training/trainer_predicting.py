@@ -11,6 +11,7 @@ import numpy as np
 
 from minilm.errors import InputError
 from minilm.metrics.evaluation import evaluation_mode
+from minilm.training.device_batches import sent
 from minilm.training.example_check import check_examples
 from minilm.training.features import Features, count_labels
 from minilm.training.predictions import (
@@ -118,11 +119,13 @@ class Predicting(Saving):
         """One batch: its mean loss (None without labels), predictions and labels as arrays. Override it to your needs."""
         given = [name for name in self.label_names if batch.get(name) is not None]
         targets = tuple(np.asarray(batch[name]) for name in given)
-        if not given:
-            loss, outputs = None, self.model(**batch)
-        else:
-            value, outputs = self.compute_loss(self.model, dict(batch), return_outputs=True)
-            loss = float(value.item())
+        moved, checked = sent(self.model, batch)
+        with checked:
+            if not given:
+                loss, outputs = None, self.model(**moved)
+            else:
+                value, outputs = self.compute_loss(self.model, dict(moved), return_outputs=True)
+                loss = float(value.item())
         if loss_only:
             return loss, None, None
         result = predictions_of(outputs, loss is not None, ignore_keys or ())

@@ -102,6 +102,14 @@ class AttentionResiduals(NamedTuple):
     bias: Array | None  # as it was given
     words: Array | None  # (2, n) uint32: k0 and k1
 
+    @property
+    def shared(self) -> tuple[Array | None, ...]:
+        """Those that the caller has as well; one array where query, key and value are the parts of one."""
+        packed, parts = self.query.base, (self.query, self.key, self.value)
+        one = isinstance(packed, np.ndarray) and packed is self.key.base and packed is self.value.base
+        inputs = (packed,) if one and packed.size == sum(part.size for part in parts) else parts
+        return *inputs, self.output, self.padding, self.bias
+
 
 def rows_of(a: Array) -> Array:
     """The array itself if its last axis lies densely in memory, else a copy that does."""

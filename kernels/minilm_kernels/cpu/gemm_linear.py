@@ -29,6 +29,11 @@ class LinearResiduals(NamedTuple):
     bias: bool
     residual: bool
 
+    @property
+    def shared(self) -> tuple[np.ndarray, ...]:
+        """Those that the caller has as well; nobody else can reach the others."""
+        return self.rows, self.weight
+
 
 def linear(
     x: np.ndarray,

@@ -44,6 +44,11 @@ class NormResiduals(NamedTuple):
     weight: np.ndarray | None
     bias: bool
 
+    @property
+    def shared(self) -> tuple[np.ndarray | None, ...]:
+        """Those that the caller has as well."""
+        return self.x, self.weight
+
 
 @part
 def row_sum(x, n):
