@@ -153,8 +153,11 @@ WHOLE = 4096  # arrays up to this many elements are compared whole, larger ones 
 SAMPLES = 64
 
 
-def saved_arrays(backward: Callable) -> list[np.ndarray]:
-    """The NumPy arrays that a derivative keeps in its closure (also in the functions it calls)."""
+def saved_arrays(backward: Callable, private: bool = False) -> list[np.ndarray]:
+    """The NumPy arrays that a derivative keeps in its closure (also in the functions it calls).
+
+    private: with those arrays of a kernel's residuals that only the kernel has. Nobody else can change them.
+    """
     arrays = []
     for cell in getattr(backward, "__closure__", None) or ():
         try:
@@ -164,20 +167,20 @@ def saved_arrays(backward: Callable) -> list[np.ndarray]:
         if type(content) is np.ndarray:
             arrays.append(content)
         elif isinstance(content, tuple):
-            arrays.extend(arrays_in(content))
+            arrays.extend(arrays_in(content, private))
         elif type(content) is FunctionType and content.__closure__:
-            arrays.extend(saved_arrays(content))
+            arrays.extend(saved_arrays(content, private))
     return arrays
 
 
-def arrays_in(content: tuple) -> list[np.ndarray]:
-    """The NumPy arrays in a tuple and in the tuples inside it; of a kernel's residuals those that others can reach."""
+def arrays_in(content: tuple, private: bool = False) -> list[np.ndarray]:
+    """The NumPy arrays in a tuple and in the tuples inside it, such as the residuals of a kernel."""
     arrays = []
-    for part in getattr(content, "shared", content):
+    for part in content if private else getattr(content, "shared", content):
         if type(part) is np.ndarray:
             arrays.append(part)
         elif isinstance(part, tuple):
-            arrays.extend(arrays_in(part))
+            arrays.extend(arrays_in(part, private))
     return arrays
 
 

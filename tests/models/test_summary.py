@@ -34,7 +34,7 @@ def kept_bytes(loss, model):
     own = {id(p.data) for p in model.parameters()}
     kept = {}
     for node in topological_order(loss.node):
-        for array in [*saved_arrays(node.backward), *(parent.data for parent in node.parents)]:
+        for array in [*saved_arrays(node.backward, private=True), *(parent.data for parent in node.parents)]:
             while isinstance(array.base, np.ndarray):
                 array = array.base
             if id(array) not in own:
