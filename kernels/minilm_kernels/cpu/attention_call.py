@@ -25,6 +25,9 @@ KEYS = 96  # rows of a tile: keys that are looked at together, whole vectors of 
 ROWS, VECTORS = (6, 4) if TARGET.registers == 32 else (6, 2)
 HEAD_ROWS, HEAD_VECTORS = (8, 2) if TARGET.registers == 32 else (6, 2)
 LOG2E = math.log2(math.e)
+FEW_KEYS = 256  # so few that the backward pass looks at all keys of a query before it goes on (attention_scores.py)
+# keys · head_dim below this: long sums are made of short ones, as a library makes products of small matrices, at some cost
+SMALL, SHORT_KEYS, SHORT_SUM = 8192, 32, 16
 
 Array = Any
 
@@ -32,7 +35,7 @@ Array = Any
 class Call(NamedTuple):
     """One call of attention: where the arrays begin, how large they are, how far apart (in elements) their parts are.
 
-    An address of 0 says that there is no such array. All but the first four are whole numbers, which Python passes as one
+    An address of 0 says that there is no such array. All but the first six are whole numbers, which Python passes as one
     array: a tuple of that many numbers takes Numba longer to unpack than a small attention takes to compute.
     """
 
@@ -40,6 +43,8 @@ class Call(NamedTuple):
     kept: float  # what a weight that dropout leaves is multiplied with
     unkept: float  # 1/kept, or 0
     lowest: float  # the most negative finite number
+    unit: float  # a power of two with the sign of scale, and
+    factor: float  # a number from 1 to 2: their product is scale · log2(e)
     query: int  # (B, H, Tq, D)
     key: int  # (B, H_kv, Tk, D)
     value: int  # (B, H_kv, Tk, Dv)
@@ -50,8 +55,8 @@ class Call(NamedTuple):
     k1: int
     drop_below: int  # a weight is dropped if the upper 24 bits of its draw are below this
     output: int  # (B, H, Tq, Dv)
-    row_max: int  # (B, H, Tq): the largest score of a query's row, times log2(e)
-    row_factor: int  # (B, H, Tq): 1/Σ 2^(score − row_max), or 0 where no key is seen
+    row_max: int  # (B, H, Tq): the largest score of a query's row, as attention_tiles.score_block makes it
+    row_factor: int  # (B, H, Tq): 1/Σ 2^(factor (score − row_max)), or 0 where no key is seen
     B: int
     H: int
     H_kv: int
@@ -82,7 +87,7 @@ class Call(NamedTuple):
     mask_column: int
 
 
-FLOATS = 4
+FLOATS = 6
 NUMBERS = len(Call._fields) - FLOATS
 OUTPUT = Call._fields.index("output") - FLOATS  # where the kernel writes the addresses of output, row_max, row_factor
 LAYOUT = Call._fields.index("B") - FLOATS  # from here on shapes and strides
@@ -202,7 +207,24 @@ def random_words(seed: int | None, rows: int) -> Array:
 def call_of(numbers, floats):
     """The Call with its names, inside a kernel."""
     scale, kept, lowest = floats
-    return Call(scale, kept, 1 / kept if kept > 0 else 0.0, lowest, *to_fixed_tuple(numbers, NUMBERS))
+    unit, factor = unit_and_factor(scale * LOG2E)
+    unkept = 1 / kept if kept > 0 else 0.0
+    return Call(scale, kept, unkept, lowest, unit, factor, *to_fixed_tuple(numbers, NUMBERS))
+
+
+@part
+def is_small(c):
+    """Whether long sums are made of short ones."""
+    return c.Tk * max(c.D, c.Dv) < SMALL
+
+
+@part
+def unit_and_factor(x):
+    """x = unit · factor: a power of two with the sign of x, so that a product with it is exact, and a factor from 1 to 2."""
+    half, exponent = math.frexp(abs(x))
+    if half == 0.0:
+        return 0.0, 1.0
+    return math.copysign(math.ldexp(1.0, exponent - 1), x), 2 * half
 
 
 if config.DISABLE_JIT:

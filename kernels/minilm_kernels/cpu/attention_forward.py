@@ -4,6 +4,8 @@ A task takes one tile of queries of one head and walks over the keys. It keeps, 
 l of 2^(score − m), and the output not yet divided by l; when a later tile raises m, both are scaled by 2^(old m − new m):
 
     S = K Qᵀ;  m' = max(m, max_j S_j);  α = 2^(m − m');  W = 2^(S − m');  l ← α l + Σ_j W_j;  Oᵀ ← α Oᵀ + Vᵀ W
+
+A tile's sums begin at 0 and are then added to those of the tiles before, so that the errors of a long sum grow with the tiles.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ import numpy as np
 from minilm_kernels.cpu import pool as threads
 from minilm_kernels.cpu.attention_call import (
     KEYS,
-    LOG2E,
     OUTPUT,
     PER_ROW,
     ROW_BYTES,
+    SHORT_KEYS,
     VECTORS,
     AttentionResiduals,
     call_of,
     describe,
+    is_small,
     padding_bytes,
     random_words,
     rows_of,
@@ -39,10 +42,11 @@ from minilm_kernels.cpu.attention_tiles import (
     transpose,
 )
 from minilm_kernels.cpu.compile import kernel, part
-from minilm_kernels.cpu.exponential import exp2
+from minilm_kernels.cpu.exponential import exp2_of_product
 from minilm_kernels.cpu.pool import parallel_for
 from minilm_kernels.cpu.vector import (
     address_of,
+    fma,
     lanes,
     load,
     maximum,
@@ -127,7 +131,7 @@ def forward_task(worker, i, memory, memory_row, c, like):
     if n < queries:
         fill(Q, c.D * queries, 0.0)
     at = tile_pointer(pointer_at(c.query, like), b, c.query_batch, h, c.query_head, first, c.query_row)
-    transpose(at, c.query_row, n, c.D, Q, queries, c.scale * LOG2E)
+    transpose(at, c.query_row, n, c.D, Q, queries, c.unit)
     fill(O, c.Dv * queries, 0.0)
     fill(m, queries, c.lowest)
     fill(l, queries, 0.0)
@@ -136,8 +140,9 @@ def forward_task(worker, i, memory, memory_row, c, like):
     K = tile_pointer(pointer_at(c.key, like), b, c.key_batch, h // group, c.key_head, 0, 0)
     V = tile_pointer(pointer_at(c.value, like), b, c.value_batch, h // group, c.value_head, 0, 0)
     stop = keys_seen(c, first + n - 1)
-    for key in range(0, stop, KEYS):
-        keys = min(KEYS, stop - key)
+    tile = SHORT_KEYS if is_small(c) else KEYS
+    for key in range(0, stop, tile):
+        keys = min(tile, stop - key)
         if all_padded(c, b, key, keys):
             continue
         if c.bias != 0 or c.mask != 0:
@@ -146,7 +151,7 @@ def forward_task(worker, i, memory, memory_row, c, like):
             seen = min(keys, keys_seen(c, first + x + block - 1) - key)  # no later query of this block sees more
             if seen > 0:
                 score_block(c, K + key * c.key_row, b, key, seen, Q + x, first + x, S + x, staged + x * KEYS, turned)
-                softmax_block(S + x, seen, m + x, l + x, alpha + x)
+                softmax_block(S + x, seen, c.factor, m + x, l + x, alpha + x)
                 if c.drop_below > 0:
                     drop(c, S + x, (b * c.H + h) * c.Tq + first + x, key, seen)
                 scale_product(
@@ -158,8 +163,8 @@ def forward_task(worker, i, memory, memory_row, c, like):
 
 
 @part
-def softmax_block(S, keys, m, l, alpha):
-    """S ← 2^(S − m), m and l brought up to date, α = 2^(old m − new m), for one block of columns."""
+def softmax_block(S, keys, factor, m, l, alpha):
+    """S ← 2^(factor (S − m)), m and l brought up to date, α = 2^(factor (old m − new m)), for one block of columns."""
     width = lanes(S)
     pitch = width * PER_ROW
     for v in range(VECTORS):
@@ -174,22 +179,22 @@ def softmax_block(S, keys, m, l, alpha):
         for j in range(keys // 4 * 4, keys):
             m0 = maximum(load(column + j * pitch), m0)
         new = maximum(maximum(m0, m1), maximum(m2, m3))
-        factor = exp2(old - new)
+        before = exp2_of_product(old - new, factor)
         store(m + v * width, new)
-        store(alpha + v * width, factor)
-        even, odd = load(l + v * width) * factor, splat(S, 0.0)
+        store(alpha + v * width, before)
+        even, odd = splat(S, 0.0), splat(S, 0.0)
         for j in range(0, keys - 1, 2):
-            w0 = exp2(load(column + j * pitch) - new)
-            w1 = exp2(load(column + (j + 1) * pitch) - new)
+            w0 = exp2_of_product(load(column + j * pitch) - new, factor)
+            w1 = exp2_of_product(load(column + (j + 1) * pitch) - new, factor)
             store(column + j * pitch, w0)
             store(column + (j + 1) * pitch, w1)
             even += w0
             odd += w1
         if keys % 2:
-            w0 = exp2(load(column + (keys - 1) * pitch) - new)
+            w0 = exp2_of_product(load(column + (keys - 1) * pitch) - new, factor)
             store(column + (keys - 1) * pitch, w0)
             even += w0
-        store(l + v * width, even + odd)
+        store(l + v * width, fma(load(l + v * width), before, even + odd))
 
 
 @part

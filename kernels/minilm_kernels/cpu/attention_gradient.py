@@ -5,6 +5,8 @@ writer. Some tiles of queries wait in the processor's second cache while the key
 
     dV += Wᵀ dO,   dK += dSᵀ Q,   dQ += dS K
 
+Where all keys of a row are few, the keys go by twice: first for W, dP and δ, which wait as well (attention_scores.py).
+
 Where there are few heads the keys are cut into chunks, by the shapes alone. Then dQ has a part from each chunk; a chunk adds
 its part as soon as the chunk before it has, so that the order, and with it every bit, is always the same. Nobody waits in vain:
 tasks are handed out in the order of their numbers, so the chunk before is done or at work.
@@ -20,6 +22,7 @@ from numba import config
 from minilm_kernels.cpu import pool as threads
 from minilm_kernels.cpu.attention_bias import gradient_of_bias
 from minilm_kernels.cpu.attention_call import (
+    FEW_KEYS,
     HEAD_VECTORS,
     KEYS,
     PER_ROW,
@@ -34,8 +37,10 @@ from minilm_kernels.cpu.attention_call import (
 from minilm_kernels.cpu.attention_scores import (
     columns_of,
     describe_gradients,
+    finish_block,
     prepare_queries,
     weights_block,
+    weights_of_tile,
     whole_blocks,
 )
 from minilm_kernels.cpu.attention_tiles import (
@@ -72,6 +77,7 @@ from minilm_kernels.cpu.vector import (
 TASKS = 16  # as many tasks as there should be: fewer heads are cut into chunks of keys
 SMALLEST_CHUNK = 256  # keys
 CACHE_BYTES = 320 << 10  # for the tiles of queries that wait
+FEW_KEYS_BYTES = 1 << 20  # the same with W and dP of all keys for each
 
 Array = Any
 
@@ -99,9 +105,11 @@ def attention_backward(
     chunk = max(KEYS, -(-Tk // (chunks * KEYS)) * KEYS)
     chunks = max(1, -(-Tk // chunk))
     done = np.zeros(chunks * B * H, np.int64)
-    tile_bytes = size * tile_elements(D, Dv, size)
-    tiles = max(1, min(8, CACHE_BYTES // tile_bytes, -(-Tq * size // ROW_BYTES)))
-    g = describe_gradients([grad_output, *out], chunk, tiles)
+    few = chunks == 1 and Tk <= FEW_KEYS
+    tile_bytes = size * tile_elements(D, Dv, size) + (2 * Tk * ROW_BYTES if few else 0)
+    tiles = max(1, min(8, (FEW_KEYS_BYTES if few else CACHE_BYTES) // tile_bytes, -(-Tq * size // ROW_BYTES)))
+    delta = np.zeros((B, H, Tq), dtype) if few else None
+    g = describe_gradients([grad_output, *out], delta, chunk, tiles)
     memory = threads.scratch(tiles * tile_bytes + size * key_elements(D, Dv, size))
     backward(threads.start(), memory, numbers, floats, g, np.empty(0, dtype), done, B * H_kv * chunks)
     grad_bias = None
@@ -172,9 +180,11 @@ def queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV,
     wide, wide_v = columns_of(base, c.D), columns_of(base, c.Dv)
     room = c.D + max(c.D, c.Dv)  # rows of Q and of dQ, or first O
     size = queries * (room + c.Dv + wide + wide_v + 2)
-    S = base + g.tiles * size  # (KEYS, queries), as dS
-    dS = S + KEYS * queries
-    staged = dS + KEYS * queries  # (queries, KEYS)
+    few = g.delta != 0
+    waiting = c.Tk * queries if few else 0  # of W, and of dP, for each tile
+    all_W = base + g.tiles * size  # (tiles, 2, Tk, queries), if they wait
+    own = all_W + g.tiles * 2 * waiting  # (2, KEYS, queries), if not
+    staged = own + 2 * KEYS * queries  # (queries, KEYS)
     tile_dK = staged + KEYS * queries  # (KEYS, wide)
     tile_dV = tile_dK + KEYS * wide
     turned = tile_dV + KEYS * wide_v
@@ -184,8 +194,12 @@ def queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV,
         rows_dO = rows_Q + queries * wide
         m = rows_dO + queries * wide_v
         n = min(queries, c.Tq - first - t * queries)
-        prepare_queries(c, g, b, h, first + t * queries, n, Q, dO, rows_Q, rows_dO, m, m + queries, dQ)
+        delta = m + queries
+        prepare_queries(c, g, b, h, first + t * queries, n, Q, dO, rows_Q, rows_dO, m, delta, dQ)
         fill(dQ, c.D * queries, 0.0)
+        if few:
+            W = all_W + t * 2 * waiting
+            weights_of_tile(c, g, b, h, first + t * queries, n, Q, dO, m, delta, W, W + waiting, staged, turned)
 
     for key in range(start, stop, KEYS):
         keys = min(KEYS, stop - key)
@@ -206,14 +220,19 @@ def queries_task(c, g, b, h, kv, first, tiles, chunk, start, stop, base, dK, dV,
             rows_dO = rows_Q + queries * wide
             m = rows_dO + queries * wide_v
             delta = m + queries
-            if c.bias != 0 or c.mask != 0:
+            S = all_W + (t * 2 * waiting + key * queries) if few else own
+            dS = S + (waiting if few else KEYS * queries)
+            if not few and (c.bias != 0 or c.mask != 0):
                 stage_addends(c, b, h, query, n, key, keys, staged)
             for x in range(0, n, block):
                 part_seen = max(0, min(seen, keys_seen(c, query + x + block - 1) - key))
-                weights_block(
-                    c, b, h, key, part_seen, K, V, query + x, Q + x, dO + x, m + x, delta + x, S + x, dS + x,
-                    staged + x * KEYS, turned,
-                )  # fmt: skip
+                if few:
+                    finish_block(c, b, h, key, part_seen, query + x, delta + x, S + x, dS + x)
+                else:
+                    weights_block(
+                        c, b, h, key, part_seen, K, V, query + x, Q + x, dO + x, m + x, delta + x, S + x, dS + x,
+                        staged + x * KEYS, turned,
+                    )  # fmt: skip
                 for j in range(part_seen, seen):
                     fill(S + (j * queries + x), block, 0.0)
                     fill(dS + (j * queries + x), block, 0.0)

@@ -2,12 +2,16 @@
 
 A tile holds KEYS rows of ROW_BYTES: scores of 96 keys by 64 queries (32 in float64), transposed, Sᵀ = K Qᵀ. With queries in the
 lanes the softmax over the keys runs down the columns and needs no sum across lanes, K and V are read element
-by element where they lie, and only Q is turned once per tile of queries. Scores carry a factor log2(e), so that exp is exp2.
+by element where they lie, and only Q is turned once per tile of queries.
+
+The score of the formula, times log2(e) so that exp is exp2, is c.factor · S. The power of two c.unit, the rest of the scale,
+goes into Q, where it rounds nothing; c.factor goes into the exponential, which multiplies differences S − m with it.
 A tile is worked on in blocks of VECTORS vectors of columns: the part that stays in registers.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -18,7 +22,9 @@ from minilm_kernels.cpu.attention_call import (
     LOG2E,
     PER_ROW,
     ROWS,
+    SHORT_SUM,
     VECTORS,
+    is_small,
 )
 from minilm_kernels.cpu.compile import part, variant
 from minilm_kernels.cpu.tile import make_product, transpose_block
@@ -38,6 +44,7 @@ from minilm_kernels.cpu.vector import (
 )
 
 
+@functools.cache  # two of those below may be the same
 def make_rows_product(start: str, rows: int, vectors: int) -> Any:
     """C = A B (start="zero"), C + A B ("add") or C ⊙ factor + A B ("scale") for some vectors of columns and any rows."""
     many, four, one = (make_product(n, vectors, start) for n in (rows, 4, 1))
@@ -63,6 +70,16 @@ product = make_rows_product("zero", ROWS, VECTORS)
 add_product = make_rows_product("add", ROWS, VECTORS)
 scale_product = make_rows_product("scale", ROWS, VECTORS)
 add_head_product = make_rows_product("add", HEAD_ROWS, HEAD_VECTORS)
+
+
+@part
+def head_products(c, a, a_row, b, out, rows, D):
+    """out = A B for one block of columns, where a row of A and a column of B are vectors of one head."""
+    pitch = lanes(out) * PER_ROW
+    n = SHORT_SUM if is_small(c) else max(D, 1)
+    product(a, a_row, 1, b, pitch, out, pitch, rows, min(n, D), out)
+    for d in range(n, D, n):
+        add_product(a + d, a_row, 1, b + d * pitch, pitch, out, pitch, rows, min(n, D - d), out)
 
 
 @part
@@ -126,12 +143,13 @@ def all_padded(c, b, key, keys):
 
 @part
 def stage_addends(c, b, h, query, queries, key, keys, staged):
-    """staged[i, j] = log2(e) · bias[i, j], −∞ where the mask hides key j from query i.
+    """staged[i, j] = log2(e) / c.factor · bias[i, j], −∞ where the mask hides key j from query i.
 
-    A finite bias stays finite: the product with log2(e) must not make a row of the most negative numbers a hidden row.
+    A finite bias stays finite: the product must not make a row of the most negative numbers a hidden row.
     """
     width = lanes(staged)
     lowest = splat(staged, c.lowest)
+    times = LOG2E / c.factor
     fill(staged, width * PER_ROW * KEYS, 0.0)
     for i in range(queries):
         row = staged + i * KEYS
@@ -144,7 +162,7 @@ def stage_addends(c, b, h, query, queries, key, keys, staged):
                 at = row
             for j in range(0, keys, width):
                 x = load_first(at + j, keys - j)
-                store(row + j, where_less(x, lowest, x, maximum(x * LOG2E, lowest)))
+                store(row + j, where_less(x, lowest, x, maximum(x * times, lowest)))
         if c.mask != 0:
             seen = tile_pointer(bytes_at(c.mask), b, c.mask_batch, h, c.mask_head, query + i, c.mask_row)
             seen += key * c.mask_column
@@ -189,12 +207,11 @@ def hide_future(S, keys, first):
 
 @part
 def score_block(c, K, b, key, keys, Q, query, S, staged, turned):
-    """S = log2(e) · (scale K Qᵀ + bias), −∞ where a key is hidden, for one block of columns.
+    """S = log2(e) / c.factor · (scale K Qᵀ + bias), −∞ where a key is hidden, for one block of columns.
 
-    K: the first of the keys; Q: (D, columns), scaled; query: the number of the first column's query.
+    K: the first of the keys; Q: (D, columns), times c.unit; query: the number of the first column's query.
     """
-    pitch = lanes(S) * PER_ROW
-    product(K, c.key_row, 1, Q, pitch, S, pitch, keys, c.D, S)
+    head_products(c, K, c.key_row, Q, S, keys, c.D)
     if c.bias != 0 or c.mask != 0:
         add_staged(S, keys, staged, turned)
     if c.padding != 0:

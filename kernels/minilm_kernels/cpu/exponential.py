@@ -12,11 +12,11 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba import config, types
+from numba import config
 from numba.extending import intrinsic
 
 from minilm_kernels.cpu import plain
-from minilm_kernels.cpu.vector_types import constant, multiply_add
+from minilm_kernels.cpu.vector_types import constant, multiply_add, splat_value
 
 LOG2E = math.log2(math.e)
 LN2 = math.log(2)
@@ -61,26 +61,43 @@ def exp2(typingctx, v):
 
     Relative error below 2.5e-7 (float32), 3e-16 (float64).
     """
-    single = v.element == types.float32
 
     def generate(context, builder, sig, args):
-        kind = args[0].type
-        bits = ir.VectorType(ir.IntType(32 if single else 64), kind.count)
-        lowest = constant(kind, LOWEST32 if single else LOWEST64)
-        magic = constant(kind, 1.5 * 2.0 ** (23 if single else 52))
-        x = builder.select(builder.fcmp_unordered(">", args[0], lowest), args[0], lowest)
-        shifted = builder.fadd(x, magic)
-        f = builder.fsub(x, builder.fsub(shifted, magic))
-        coefficients = FLOAT32 if single else FLOAT64
-        y = constant(kind, coefficients[-1])
-        for c in reversed(coefficients[:-1]):
-            y = multiply_add(builder, y, f, constant(kind, c))
-        exponent = builder.shl(builder.bitcast(shifted, bits), constant(bits, 23 if single else 52))
-        exponent = builder.add(exponent, constant(bits, 0x3F800000 if single else 0x3FF0000000000000))
-        return builder.fmul(y, builder.bitcast(exponent, kind))
+        return power_of_two(builder, args[0], constant(args[0].type, 1.0))
 
     return v(v), generate
 
 
+@intrinsic
+def exp2_of_product(typingctx, v, factor):
+    """2^(factor · x) in each lane, for a number factor ≥ 1: the product is never rounded, and costs nothing beside exp2."""
+
+    def generate(context, builder, sig, args):
+        number = context.cast(builder, args[1], sig.args[1], v.element)
+        return power_of_two(builder, args[0], splat_value(builder, number, args[0].type))
+
+    return v(v, factor), generate
+
+
+def power_of_two(builder: ir.IRBuilder, v: ir.Value, factor: ir.Value) -> ir.Value:
+    """LLVM: 2^(factor · v)."""
+    kind = v.type
+    single = isinstance(kind.element, ir.FloatType)
+    bits = ir.VectorType(ir.IntType(32 if single else 64), kind.count)
+    lowest = builder.fdiv(constant(kind, LOWEST32 if single else LOWEST64), factor)
+    magic = constant(kind, 1.5 * 2.0 ** (23 if single else 52))
+    x = builder.select(builder.fcmp_unordered(">", v, lowest), v, lowest)
+    shifted = multiply_add(builder, x, factor, magic)
+    n = builder.fsub(shifted, magic)
+    f = multiply_add(builder, x, factor, builder.fneg(n))
+    coefficients = FLOAT32 if single else FLOAT64
+    y = constant(kind, coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        y = multiply_add(builder, y, f, constant(kind, c))
+    exponent = builder.shl(builder.bitcast(shifted, bits), constant(bits, 23 if single else 52))
+    exponent = builder.add(exponent, constant(bits, 0x3F800000 if single else 0x3FF0000000000000))
+    return builder.fmul(y, builder.bitcast(exponent, kind))
+
+
 if config.DISABLE_JIT:
-    exp2 = plain.exp2
+    exp2, exp2_of_product = plain.exp2, plain.exp2_of_product

@@ -166,6 +166,10 @@ def exp2(v: np.ndarray) -> Lanes:
     return np.where(v <= (-127 if v.dtype == np.float32 else -1023), v.dtype.type(0), np.exp2(v)).view(Lanes)
 
 
+def exp2_of_product(v: np.ndarray, factor: float) -> Lanes:
+    return exp2(v * v.dtype.type(factor))
+
+
 def strided(p: Pointer, rows: int, columns: int, row: int, column: int) -> np.ndarray:
     """The matrix at p with these strides, in elements, as an array over the same memory."""
     size = p.dtype.itemsize
