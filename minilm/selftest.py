@@ -1,13 +1,14 @@
 """`minilm selftest --device cuda`: does this device compute what the CPU computes? Kernels, a short training, and the times.
 
-Every kernel gets the same numbers on the device and, as the formula in float64, on the host. The training starts from the same
-weights with the same batches. The times are told, not judged.
+Every kernel gets the same numbers on the device and, as the formula in float64, on the host. The trainings, in float32 and in
+16 bits, start from the same weights with the same batches. The times are told, not judged.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ Arrays = dict[str, Any]
 Say = Callable[[str], None]
 STEPS = 10
 LOSSES_AGREE = 1e-4  # relative, over the steps of the training
+HALVES_AGREE = {"float16": 1e-3, "bfloat16": 1e-2}  # the same for a training in 16 bits
+LOSS_SCALE = 2.0**10
 WORSE = 4.0  # times the error of the formula in the same dtype; the kernels add up in another order
 
 
@@ -78,7 +81,7 @@ def check_kernels(device: Any, dtype: Any, say: Say) -> int:
         for want, usual, have in zip(exact, plain, got, strict=True):
             size = float(np.abs(want).max()) or 1.0
             allowed = WORSE * max(float(np.abs(usual - want).max()), least * size)
-            worst = max(worst, float(np.abs(have - want).max()) / allowed)
+            worst = float(np.maximum(worst, np.abs(have - want).max() / allowed))  # max() would leave out a NaN
         wrong += not worst <= 1
         say(
             f"  {'ok   ' if worst <= 1 else 'WRONG'}    {name:<24} {np.dtype(dtype).name}: {worst:.2f} of the error allowed"
@@ -86,26 +89,38 @@ def check_kernels(device: Any, dtype: Any, say: Say) -> int:
     return wrong
 
 
-def losses_of(device: Any, **shape: Any) -> tuple[list[float], float]:
+def losses_of(device: Any, precision: str = "float32", **shape: Any) -> tuple[list[float], float]:
     """The losses of a short training on a device, and the seconds of its fastest step."""
     config = GPTConfig(
         **{"vocab_size": 65, "context_length": 32, "num_layers": 2, "num_heads": 4, "hidden_size": 64, **shape}
     )
     model = GPT(config, np.random.default_rng(0)).to(device)
     optimizer = AdamW(model.parameters(), lr=1e-3)
+    if precision != "float32":
+        optimizer.compute_in(precision)
+    scale = LOSS_SCALE if precision == "float16" else 1.0
     batches = np.random.default_rng(1)
     losses, fastest = [], float("inf")
     for _ in range(STEPS):
         ids = batches.integers(0, config.vocab_size, (8, config.context_length + 1))
         started = time.perf_counter()
         loss: Tensor = model(ids[:, :-1], labels=ids[:, 1:])[1]
-        loss.backward()
-        optimizer.clip_grad_norm(1.0)
+        (loss if scale == 1 else loss * scale).backward()
+        optimizer.clip_grad_norm(1.0, scale)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(float(loss.item()))
         fastest = min(fastest, time.perf_counter() - started)
     return losses, fastest
+
+
+def compare(here: list[float], there: list[float], precision: str, allowed: float, say: Say) -> bool:
+    """Say how far two curves of losses are apart; returns whether it is too far."""
+    a, b = np.array(here), np.array(there)
+    apart = float((np.abs(a - b) / np.abs(a)).max())  # NaN if one of them is
+    verdict = "ok   " if apart <= allowed else "WRONG"
+    say(f"  {verdict}    in {precision} they differ by {apart:.1e} at most (allowed: {allowed:.0e})")
+    return verdict == "WRONG"
 
 
 def selftest(device: str, say: Say = print, bench: bool = True) -> int:
@@ -118,14 +133,19 @@ def selftest(device: str, say: Say = print, bench: bool = True) -> int:
     say(f"\na training of {STEPS} steps with dropout, beside the CPU's losses")
     here, _ = losses_of("cpu", dropout=0.1)
     there, _ = losses_of(place, dropout=0.1)
-    apart = max(abs(a - b) / abs(a) for a, b in zip(here, there))
-    wrong += not apart <= LOSSES_AGREE
-    say(
-        f"  {'ok   ' if apart <= LOSSES_AGREE else 'WRONG'}    they differ by {apart:.1e} at most (allowed: {LOSSES_AGREE:.0e})"
-    )
+    wrong += compare(here, there, "float32", LOSSES_AGREE, say)
+    for precision, allowed in HALVES_AGREE.items():
+        if precision == "bfloat16" and find_spec("ml_dtypes") is None:
+            say("  not tried  bfloat16, which needs ml_dtypes: pip install ml_dtypes")
+            continue
+        wrong += compare(here, losses_of(place, precision, dropout=0.1)[0], precision, allowed, say)
     if bench:
         say("\nthe fastest of the training's steps, in ms: told, not judged")
-        for name, shape in {"small": {}, "wide": {"hidden_size": 512, "num_heads": 8, "context_length": 256}}.items():
+        shapes: dict[str, Arrays] = {
+            "small": {},
+            "wide": {"hidden_size": 512, "num_heads": 8, "context_length": 256},
+        }
+        for name, shape in shapes.items():
             times = [1e3 * losses_of(where, **shape)[1] for where in ("cpu", place)]
             say(f"  {name:<6} CPU {times[0]:9.2f}   {place} {times[1]:9.2f}")
     say("\nall is right" if not wrong else f"\n{wrong} of these are wrong: please report this, with `minilm doctor`")

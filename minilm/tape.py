@@ -157,6 +157,7 @@ def saved_arrays(backward: Callable, private: bool = False) -> list[np.ndarray]:
     """The NumPy arrays that a derivative keeps in its closure (also in the functions it calls).
 
     private: with those arrays of a kernel's residuals that only the kernel has. Nobody else can change them.
+    Arrays on a GPU are not among them, so a change of one in place goes unnoticed: to look would be to wait for the device.
     """
     arrays = []
     for cell in getattr(backward, "__closure__", None) or ():

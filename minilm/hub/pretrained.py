@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from minilm.devices import beside
 from minilm.errors import InputError
 from minilm.folders import MODEL_FILES, find_folder
 from minilm.hub.config import CONFIG, GENERATION, config_from_json, config_to_json, read_config, read_generation_config
@@ -186,10 +187,14 @@ def plan_for(model: Pretrained, weights: Weights, ignore_mismatched_sizes: bool)
 
 
 def load_weights(model: Pretrained, plan: Plan, weights: Weights) -> None:
-    """Copy a file's tensors into a model, one at a time."""
+    """Copy a file's tensors into a model, one at a time; into one on a GPU by way of the host."""
     parameters = dict(model.named_parameters())
     for own, rule, names in plan.reads:
-        rule.read((weights.read(name) for name in names), parameters[own].data)
+        there = parameters[own].data
+        here = there if isinstance(there, np.ndarray) else np.empty(there.shape, there.dtype)
+        rule.read((weights.read(name) for name in names), here)
+        if here is not there:
+            there[...] = beside(here, there)
 
 
 def announce(plan: Plan, architecture: str, source: str) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minilm import functional as F
+from minilm.devices import CPU, batch_to_device
 from minilm.errors import InputError
 from minilm.metrics.perplexity import perplexity
 from minilm.nn import Module
 from minilm.optional import require
 from minilm.tape import no_grad
+from minilm_kernels.conditions import sent_checked
 
 
 class EvaluationResult(NamedTuple):
@@ -61,14 +64,28 @@ def evaluate_loss(model: Module, windows: Iterable[tuple[Any, Any]], progress: b
     """
     if progress:
         windows = require("tqdm", "a progress bar").tqdm(windows, desc="evaluating", unit=" batches", leave=False)
-    total, tokens = 0.0, 0
+    total: Any = 0.0  # on a GPU an array without axes: nobody waits for it before the end
+    tokens = 0
+    device, vocabulary = getattr(model, "device", CPU), getattr(getattr(model, "config", None), "vocab_size", None)
     with evaluation_mode(model):
         for inputs, targets in windows:
-            logits = model(inputs)[0]
-            # [eq:likelihood]: −ln P of each target, (B, T), 0 where it does not count
-            losses = F.cross_entropy(logits, targets, reduction="none")
-            total += float(losses.data.sum(dtype=np.float64))
-            tokens += int((np.asarray(targets) != -100).sum())
+            counted = np.asarray(targets) != -100
+            known = device != CPU and within(inputs, vocabulary) and within(targets, vocabulary, counted)
+            moved = batch_to_device({"inputs": inputs, "targets": targets}, device)
+            with sent_checked() if known else nullcontext():
+                logits = model(moved["inputs"])[0]
+                # [eq:likelihood]: −ln P of each target, (B, T), 0 where it does not count
+                losses = F.cross_entropy(logits, moved["targets"], reduction="none")
+            total = total + losses.data.sum(dtype=np.float64)
+            tokens += int(counted.sum())
     if tokens == 0:
         raise InputError("there is no token to predict, so no loss to measure; give at least one window with a target")
-    return EvaluationResult(total / tokens, tokens)
+    return EvaluationResult(float(total) / tokens, tokens)
+
+
+def within(ids: Any, vocabulary: int | None, counted: np.ndarray | None = None) -> bool:
+    """Whether ids of the host (those that count) are from 0 to vocabulary − 1, so that a model need not look on the device."""
+    if vocabulary is None or not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu":
+        return False
+    values = ids if counted is None else ids[counted]
+    return not values.size or 0 <= int(values.min()) <= int(values.max()) < vocabulary

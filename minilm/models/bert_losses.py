@@ -47,7 +47,7 @@ def sequence_loss(logits: Tensor, labels: Any, config: Any) -> Tensor:
             f"shape {logits.shape}, one per text and label (set config.problem_type if you meant another)"
         )
     if logits.dtype.itemsize == 2:
-        logits = logits.float()  # a mean over texts and labels, and their squares, are too small or too large for 16 bits
+        logits = logits.float()  # squares and means soon leave the range of 16 bits
     values, seen = values.astype(logits.dtype), values_count(values)
     if seen and not bool(array_namespace(values).isfinite(values).all()):
         raise InputError("labels hold a number that is not finite; leave such examples out")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from minilm.devices import beside
 from minilm.errors import InputError
 from minilm.files import atomic_path, write_text
 from minilm.hub.pretrained import Pretrained
@@ -154,7 +155,7 @@ def load_adapter(model: Module, folder: str | Path) -> Module:
             f"the adapter in {folder} does not fit the model ({shown}); open it on the model it was made for"
         )
     for name, place in wanted:
-        place[...] = saved[name]
+        place[...] = beside(saved[name], place)
     return model
 
 

@@ -24,7 +24,8 @@ WITHOUT_EFFECT = frozenset((
     "dataloader_num_workers", "dataloader_persistent_workers", "dataloader_pin_memory", "dataloader_prefetch_factor",
     "ddp_backend", "ddp_broadcast_buffers", "ddp_bucket_cap_mb", "ddp_find_unused_parameters", "ddp_timeout",
     "do_eval", "do_predict", "do_train", "eval_accumulation_steps", "eval_do_concat_batches",
-    "eval_use_gather_object", "full_determinism", "hub_strategy", "ignore_data_skip", "jit_mode_eval", "local_rank",
+    "eval_use_gather_object", "fp16_backend", "fp16_opt_level", "full_determinism", "half_precision_backend",
+    "hub_strategy", "ignore_data_skip", "jit_mode_eval", "local_rank",
     "log_level", "log_level_replica", "log_on_each_node", "logging_nan_inf_filter", "overwrite_output_dir", "project",
     "run_name", "save_on_each_node", "save_safetensors", "skip_memory_metrics", "torch_empty_cache_steps", "use_cpu",
 ))  # fmt: skip

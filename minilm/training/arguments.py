@@ -158,7 +158,7 @@ class TrainingArguments:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} is {getattr(self, name)!r}; it is True or False")
         if self.fp16 and self.bf16:
-            raise InputError("fp16 and bf16 are both True; choose one of them (bf16 needs an Ampere GPU or a newer one)")
+            raise InputError("fp16 and bf16 are both True; choose one of them")
         if self.max_steps <= 0 and self.num_train_epochs == 0:
             raise InputError("num_train_epochs is 0 and max_steps is not set; give one of the two")
         reports = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []

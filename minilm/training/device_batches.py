@@ -49,21 +49,25 @@ def check_batch(model: Module, batch: Any) -> bool:
     for name, limit in LIMITS.items():
         check_range(name, batch.get(name), getattr(config, limit, None))
     check_range("labels", batch.get("labels"), label_limit(model, config)[0], ignored=-100)
-    return heads_may_trust(batch)
+    return heads_may_trust(batch, config)
 
 
-def heads_may_trust(batch: dict[str, Any]) -> bool:
+def heads_may_trust(batch: dict[str, Any], config: Any) -> bool:
     """Whether the labels that only the heads understand are what they ask for; if not, a head looks itself and says why."""
     for name, largest in (("start_positions", None), ("end_positions", None), ("next_sentence_label", 1)):
         values = batch.get(name)
         if not isinstance(values, np.ndarray) or not values.size:
             continue
+        if values.dtype.kind not in "iu":
+            return False
         counted = values if largest is None else values[values != -100]
-        if values.dtype.kind not in "iu" or not (counted >= 0).all() or (largest is not None and (counted > largest).any()):
+        if (counted < 0).any() or (largest is not None and (counted > largest).any()):
             return False
     labels = batch.get("labels")
-    numbers = isinstance(labels, np.ndarray) and labels.dtype.kind == "f"
-    return not numbers or bool(np.isfinite(labels).all() and (labels >= 0).all() and (labels <= 1).all())
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind != "f":
+        return True
+    one = getattr(config, "num_labels", None) == 1  # a number to be predicted; else probabilities of several classes
+    return bool(np.isfinite(labels).all() and (one or ((labels >= 0).all() and (labels <= 1).all())))
 
 
 def check_half(model: Module, precision: str) -> None:

@@ -158,8 +158,6 @@ class TrainingLoop:
                 if isinstance(value, float) and not math.isfinite(value):
                     where = first_broken_layer(self.model, lambda: self.batch_loss(moved))  # noqa: B023  called at once
                     self.diverged("loss", value, where)
-                if loss.dtype.itemsize == 2:
-                    loss = loss.float()  # the scale alone is beyond float16
                 if weight * scale != 1:
                     loss = loss * (weight * scale)
                 loss.backward()

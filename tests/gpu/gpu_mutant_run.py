@@ -19,7 +19,7 @@ import numpy as np
 from gpu.gpu_backends import OnHost, emulated, simulated
 from gpu.gpu_mutants import MUTANTS, Mutant
 from gpu.half_laws import HALF_LAWS
-from gpu.simulator_calls import try_all
+from gpu.simulator_calls import try_all, try_half_tiles
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from properties.kernel_attention_laws import ATTENTION_LAWS
@@ -90,6 +90,8 @@ def complaint(check: str, examples: int = EXAMPLES) -> str | None:
         with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             if check == "simulator":
                 try_all(simulated())
+            elif check == "simulator_half":
+                try_half_tiles(simulated())
             else:
                 run()
     except Exception as error:

@@ -1,7 +1,8 @@
 """Seeded bugs in the CUDA C++: in each, a piece of a .cu or .cuh file is replaced, and the check beside it must notice.
 
 A check is a law, run by g++ ("formula:attention" is equals_the_formula for that kernel, "half" the attention law in float16),
-or "simulator": small calls in the PTX simulator, which sees races and accesses out of bounds that leave the numbers right.
+or "simulator": small calls in the PTX simulator, which sees races and accesses out of bounds that leave the numbers right;
+"simulator_half" is attention there over several tiles in float16, on tensor cores.
 A mutant whose text is no longer found exactly once is stale, and an error.
 """
 
@@ -89,7 +90,10 @@ MUTANTS = [
     Mutant("O not rescaled", FORWARD, "several_tiles_follow_the_formula", "acc[i][c] *= rescale;", "acc[i][c] *= 1;"),
     Mutant("l not rescaled", FORWARD, "several_tiles_follow_the_formula", "l[i] = l[i] * rescale", "l[i] = l[i]"),
     Mutant("dropout without the second key", "random.cuh", "dropout_drops_what_the_generator_says", "  z += key.k1;\n", ""),
-    Mutant("the dropped weights are in the sum", FORWARD, "dropout_drops_what_the_generator_says",
+    Mutant("the sum is of the weights that dropout left", FORWARD, "dropout_drops_what_the_generator_says",
+           "        sum += w;\n        if (threshold) w *= keep(key[i], start + tx + 16 * j, threshold, kept);\n",
+           "        if (threshold) w *= keep(key[i], start + tx + 16 * j, threshold, kept);\n        sum += w;\n"),
+    Mutant("no sum at all", FORWARD, "formula:attention",
            "        sum += w;\n        if (threshold)", "        if (threshold)"),
     Mutant("dQ not scaled", QUERY, "formula:attention", "narrow<T>(acc[i][c] * scale)", "narrow<T>(acc[i][c])"),
     Mutant("no δ in dS", QUERY, "formula:attention", "w * (dw[i][j] - d[i])", "w * dw[i][j]"),
@@ -106,7 +110,10 @@ MUTANTS = [
            "a[2] = neighbours(p + (g + 8) * LD + 2 * t);\n  a[1] = neighbours(p + g * LD + 2 * t + 8);"),
     Mutant("tensor: the same half of B twice", "tensor_core.cuh", "half", "neighbours(q + 8));", "neighbours(q));"),
     Mutant("tensor: the sum of a lane for that of a row", "tensor_forward.cu", "half", "    l[r] = sum_over_row(l[r]);\n", ""),
-    Mutant("tensor: no barrier before the next tile", "tensor_forward.cu", "half", USED, "\n"),
+    Mutant("tensor: no barrier before the next tile", "tensor_forward.cu", "simulator_half", USED, "\n"),
+    Mutant("tensor: no barrier after a tile is loaded", "tensor_query_gradient.cu", "simulator_half",
+           "    __syncthreads();\n", "\n"),
+    Mutant("tensor: no barrier before the next queries", "tensor_key_gradient.cu", "simulator_half", USED, "\n"),
     Mutant("tensor: keys eight apart mixed up", "tensor_key_gradient.cu", "half", "at = own + 8 * r;", "at = own;"),
     Mutant("bfloat16 cut off, not rounded", "types.cuh", "half_sums",
            "(bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16", "bits >> 16"),

@@ -106,6 +106,12 @@ def try_updates(kernels: Any) -> None:
     expect(apart < 2e-5, f"decoding is {apart} from the formula")
 
 
+def try_half_tiles(kernels: Any, dtype: Any = np.float16, tolerance: float = 4e-3) -> None:
+    """Tensor cores over several tiles of queries and of keys, in every kernel of attention."""
+    for causal in (False, True):
+        try_call(kernels, attention(70, 150, 16, causal=causal), dtype, tolerance)
+
+
 def try_all(kernels: Any) -> None:
     for build in CALLS.values():
         try_call(kernels, build())

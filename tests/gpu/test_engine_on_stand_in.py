@@ -23,19 +23,7 @@ from minilm.errors import InputError
 from minilm_kernels.conditions import sent_checked
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def cupy():
-    with stand_in.installed() as module:
-        yield module
-
-
-@pytest.fixture
-def reference():
-    """The formulas as kernels, also on the device."""
-    with minilm_kernels.use_kernels("reference"):
-        yield
+pytestmark = pytest.mark.usefixtures("cupy")
 
 
 @pytest.mark.usefixtures("reference")

@@ -96,6 +96,14 @@ def test_wider_heads_are_composed_and_it_is_said_once(dtype, generator, monkeypa
         np.testing.assert_allclose(got, want, atol=10 * tolerance)
 
 
+def test_what_is_said_of_wide_heads_is_true_of_the_gpu(generator, monkeypatch):
+    """float64 on Turing has less room than the other types."""
+    monkeypatch.setattr(flash, "_said", [])
+    q = generator.standard_normal((1, 1, 3, 100))
+    with running_on(Device(np, None, 75, 4)), pytest.warns(UserWarning, match=r"\(it goes up to 96\)"):
+        gpu.attention(q, q, q)
+
+
 def test_every_source_is_in_the_package():
     names = {file.name for file in (*compiling.FOLDER.glob("*.cu"), *compiling.FOLDER.glob("*.cuh"))}
     included = {

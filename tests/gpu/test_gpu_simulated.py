@@ -9,7 +9,7 @@ import pytest
 from gpu.gpu_backends import no_simulator, simulated
 from gpu.half_laws import HALF_LAWS
 from gpu.simulator_calls import CALLS as SMALL
-from gpu.simulator_calls import attention, many_masks, try_call, try_updates
+from gpu.simulator_calls import attention, many_masks, try_call, try_half_tiles, try_updates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties.kernel_attention_laws import ATTENTION_LAWS
@@ -53,24 +53,26 @@ def test_half_precision(D):
         try_call(simulated(), many_masks(), dtype, tolerance * 2)
 
 
+@pytest.mark.parametrize("name", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
+def test_half_precision_over_several_tiles(name):
+    """Nobody overwrites a tile that others still read: the simulator checks each access against those of the other threads."""
+    dtype = np.float16 if name == "float16" else pytest.importorskip("ml_dtypes").bfloat16
+    try_half_tiles(simulated(), dtype, 4e-3 if name == "float16" else 3e-2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", sorted(CALLS))
+@pytest.mark.parametrize("law", sorted(LAWS))
 @settings(max_examples=4)
 @given(data=st.data())
-def test_formula(kernel, data):
+def test_law(law, kernel, data):
+    """Few examples of every law here, many in test_gpu_laws.py: what the simulator sees, it sees in one."""
     with np.errstate(all="ignore"):
-        LAWS["equals_the_formula"](simulated(), kernel, data.draw)
+        LAWS[law](simulated(), kernel, data.draw)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "law",
-    [
-        "a_query_without_keys_is_zero_with_zero_gradient",
-        "causal_weights_are_a_triangle",
-        "masks_of_every_form_mean_the_same",
-    ],
-)
+@pytest.mark.parametrize("law", sorted(ATTENTION_LAWS))
 @settings(max_examples=3)
 @given(data=st.data())
 def test_attention_law(law, data):
@@ -79,14 +81,22 @@ def test_attention_law(law, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "law", ["every_id_gets_its_sum", "ignored_rows_do_not_count", "elements_are_dropped_as_the_generator_says"]
-)
+@pytest.mark.parametrize("law", sorted(MORE_LAWS))
 @settings(max_examples=3)
 @given(data=st.data())
 def test_law_of_one_kernel(law, data):
     with np.errstate(all="ignore"), warnings.catch_warnings():
         MORE_LAWS[law][1](simulated(), data.draw)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+@settings(max_examples=2)
+@given(data=st.data())
+def test_half_attention(name, data):
+    dtype = np.dtype(np.float16 if name == "float16" else pytest.importorskip("ml_dtypes").bfloat16)
+    with np.errstate(all="ignore"):
+        HALF_LAWS["half_attention_is_as_exact_as_the_plain_formula"](simulated(), dtype, data.draw)
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from gpu import stand_in
 from gpu.test_training_on_stand_in import losses_of, make_trainer
 
 import minilm_kernels
@@ -17,23 +16,12 @@ from minilm.optim import LossScaler
 from minilm.training import RunConfig
 from minilm.training.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.usefixtures("cupy")
 HALVES = ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)]
 
 
-@pytest.fixture(autouse=True)
-def cupy():
-    with stand_in.installed() as module:
-        yield module
-
-
 @pytest.fixture
-def reference():
-    with minilm_kernels.use_kernels("reference"):
-        yield
-
-
-@pytest.fixture
-def kernels(precision):
+def kernels(precision, cupy):
     """The formulas serve float16; NumPy cannot compute them in bfloat16, so CuPy's kernels do."""
     half_of(precision)
     with minilm_kernels.use_kernels("reference" if precision == "float16" else "cupy"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from properties.kernel_backends import why_not
@@ -29,6 +31,38 @@ def test_a_wrong_kernel_is_seen(monkeypatch):
         monkeypatch.setattr(minilm_kernels, "rms_norm", lambda *args, **kwargs: right(*args, **kwargs, eps=1e-3))
         assert selftest.check_kernels(CPU, np.float32, said.append) == 1
     assert sum("WRONG" in line for line in said) == 1
+
+
+def test_a_result_that_is_no_number_is_seen(monkeypatch):
+    said = []
+    with minilm_kernels.use_kernels("reference"):
+        right = minilm_kernels.rms_norm
+
+        def broken(*args, **kwargs):
+            y, residuals = right(*args, **kwargs)
+            y.flat[3] = np.nan
+            return y, residuals
+
+        monkeypatch.setattr(minilm_kernels, "rms_norm", broken)
+        assert selftest.check_kernels(CPU, np.float32, said.append) == 1
+    assert sum("WRONG" in line for line in said) == 1
+
+
+def test_a_wrong_training_is_seen():
+    said = []
+    assert selftest.compare([4.0, 3.0], [4.0, 3.1], "float32", 1e-2, said.append)
+    assert selftest.compare([4.0, 3.0], [4.0, math.nan], "float32", 1e-2, said.append)
+    assert not selftest.compare([4.0, 3.0], [4.0, 3.01], "float32", 1e-2, said.append)
+    assert ["WRONG" in line for line in said] == [True, True, False]
+
+
+@pytest.mark.usefixtures("cupy")
+def test_16_bits_compute_otherwise_and_nearly_the_same():
+    shape = {"hidden_size": 16, "num_layers": 1}
+    with minilm_kernels.use_kernels("reference"):
+        full, half = (selftest.losses_of("cuda", precision, **shape)[0] for precision in ("float32", "float16"))
+    assert full != half
+    assert not selftest.compare(full, half, "float16", selftest.HALVES_AGREE["float16"], str)
 
 
 @pytest.mark.slow

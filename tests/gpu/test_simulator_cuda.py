@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 
 from minilm_kernels.gpu import explain, nvrtc
 from minilm_kernels.gpu.simulate import Module, empty, unwritten
-from minilm_kernels.gpu.simulator import OutOfBounds, Race
+from minilm_kernels.gpu.simulator import LaunchError, OutOfBounds, Race
 
 pytestmark = [
     pytest.mark.skipif(nvrtc.find() is None, reason="NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12"),
@@ -141,7 +142,47 @@ def test_explain_counts_and_draws(tmp_path, capsys):
     assert path.read_bytes()[:4] == b"\x89PNG"
 
 
-def test_explain_refuses_other_shapes(capsys):
-    with pytest.raises(SystemExit):
-        explain.main(["attention", "--shape", "1", "2", "3"])
-    assert "B H T D" in capsys.readouterr().err
+def test_explain_draws_without_matplotlib(capsys):
+    """Sectors of global memory and banks of shared memory, in each place the lane that wants it."""
+    assert explain.main(["attention", "--shape", "1", "1", "40", "64"]) == 0
+    text = capsys.readouterr().out
+    assert "         0      0   0   0   0   1   1   1   1\n" in text  # 16 bytes for each lane
+    assert "shared memory, what one warp wants at" in text
+    assert "bank        0   1   2" in text
+    assert explain.main(["layer_norm", "--shape", "3", "40"]) == 0
+    assert "         0      0   1   2   3   4   5   6   7\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("attention --shape 1 2 3", "B H T D"),
+        ("attention --shape 1 2 0 3", "numbers from 1"),
+        ("attention --shape 1 1 5 200", "heads of 200 features in float32 have no kernel .* give at most 128"),
+        ("attention --shape 1 1 5 128 --dtype float64 --capability 75", "give at most 96"),
+        ("gelu --shape 2 2 --capability 81", "invalid choice: 81"),
+        ("gelu --shape 2 2 --causal", "--causal is for attention"),
+        ("attention_decode --shape 1 1 5 8 --backward", "has no backward pass"),
+        ("gelu --shape 2 2 --picture a.xyz", "ends with .png"),
+        ("gelu --shape 2 2 --picture no-such-folder/a.png", "there is no folder no-such-folder"),
+    ],
+)
+def test_explain_refuses_what_it_cannot_do_before_it_begins(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        explain.main(arguments.split())
+    assert stopped.value.code == 2
+    assert re.search(message, capsys.readouterr().err.replace("\n", " "))
+
+
+def test_messages_name_a_kernel_as_its_source_does():
+    """And say what is wrong with arguments of another kind."""
+    body = "y[threadIdx.x] = x[threadIdx.x + n];"
+    source = f"template <typename T> __global__ void copy(const T* x, T* y, int n) {{ {body} }}"
+    kernel = Module(code=source, name_expressions=("copy<float>",)).get_function("copy<float>")
+    x, y = np.zeros(32, np.float32), np.zeros(32, np.float32)
+    with pytest.raises(OutOfBounds, match=r"kernel copy<float>, block 0, thread 31, .* of argument 0 `x`"):
+        kernel((1,), (32,), (x, y, np.int32(1)))
+    with pytest.raises(LaunchError, match=r"grid is 1; give one to three numbers in a tuple, as CuPy wants it: \(1,\)"):
+        kernel(1, (32,), (x, y, np.int32(1)))
+    with pytest.raises(LaunchError, match=r"argument 0 of copy<float> is \[0, 1, .{1,40}…, of type list; pass a"):
+        kernel((1,), (32,), (list(range(100)), y, np.int32(1)))

@@ -26,18 +26,7 @@ from minilm.training import run as run_module
 from minilm.training.checkpoint import list_checkpoints, load_checkpoint
 
 STEPS = 6
-
-
-@pytest.fixture(autouse=True)
-def cupy():
-    with stand_in.installed() as module:
-        yield module
-
-
-@pytest.fixture
-def reference():
-    with minilm_kernels.use_kernels("reference"):
-        yield
+pytestmark = pytest.mark.usefixtures("cupy")
 
 
 def tokens(n=200):

@@ -61,8 +61,8 @@ def test_names_without_effect_are_silent_and_those_not_served_only_if_asked_for(
         warnings.simplefilter("error")
         TrainingArguments("out", use_cpu=True, overwrite_output_dir=True, dataloader_num_workers=2, report_to="none")
         TrainingArguments("out", fp16=False, push_to_hub=False, report_to=[])
-    with pytest.raises(InputError, match="fp16 is True, but the Trainer computes in the model's dtype"):
-        TrainingArguments("out", fp16=True)
+    with pytest.raises(InputError, match="fp16_full_eval is True, but evaluations compute in what"):
+        TrainingArguments("out", fp16_full_eval=True)
     with pytest.raises(InputError, match="report_to is 'wandb'"):
         TrainingArguments("out", report_to="wandb")
     fields = set(TrainingArguments("out").to_dict())
@@ -92,6 +92,8 @@ def test_names_without_effect_are_silent_and_those_not_served_only_if_asked_for(
             "save_steps 50 is no multiple of eval_steps 20",
         ),
         ({"save_strategy": "best"}, "needs metric_for_best_model"),
+        ({"fp16": True, "bf16": True}, "fp16 and bf16 are both True; choose one"),
+        ({"fp16": "yes"}, "fp16 is 'yes'; it is True or False"),
     ],
 )
 def test_values_that_cannot_work_are_refused(options, message):
@@ -106,6 +108,9 @@ def test_what_follows_from_other_options():
     assert (args.metric_for_best_model, args.greater_is_better) == ("loss", False)
     assert TrainingArguments("out", metric_for_best_model="f1").greater_is_better is True
     assert TrainingArguments("out", eval_strategy=False).eval_strategy == "no"
+    assert [TrainingArguments("out", **o).precision for o in ({}, {"fp16": True}, {"bf16": True})] == [
+        "float32", "float16", "bfloat16"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@
     python -m minilm_kernels.gpu.explain layer_norm --shape 64 256
 
 The kernels are compiled by NVRTC (pip install nvidia-cuda-nvrtc-cu12) and run in the simulator: no GPU, no CuPy. The
-picture needs matplotlib. Counts are those of the PTX, exact for its addresses; they are not times.
+picture is drawn with letters, and with --picture also as an image, by matplotlib. Counts are those of the PTX, exact for its
+addresses; they are not times.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import argparse
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minilm_kernels.gpu import nvrtc, simulate
+from minilm_kernels.gpu import nvrtc, pictures, plan, simulate
+from minilm_kernels.gpu.pictures import busiest, short
 from minilm_kernels.gpu.simulator import Counters
-from minilm_kernels.gpu.simulator.counters import Space
 
 Array = Any
 Making = Callable[..., Array]
@@ -29,7 +31,9 @@ SHAPES = {
     "attention": "B H T D", "attention_decode": "B H T D", "layer_norm": "rows features", "rms_norm": "rows features",
     "gelu": "rows features", "softmax_cross_entropy": "rows classes",
 }  # fmt: skip
-TOLD = 4  # how many instructions are told and drawn
+IMAGES = (".png", ".svg", ".pdf")
+TYPES = {"float32": "float", "float16": "f16", "bfloat16": "bf16", "float64": "double"}
+PATIENCE = 60  # seconds, after which a run is announced
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,31 +54,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16", "float64"), default="float32")
     parser.add_argument("--causal", action="store_true", help="attention: a query sees no later key")
     parser.add_argument("--backward", action="store_true", help="the derivative's kernels too")
-    parser.add_argument("--capability", type=int, default=80, help="10 · major + minor of the GPU to compile for (80)")
-    parser.add_argument("--picture", metavar="FILE.png", help="draw the busiest accesses")
+    parser.add_argument(
+        "--capability", type=int, default=80, choices=sorted(plan.LIMITS), metavar="N",
+        help=f"10 · major + minor of the GPU to compile for (80); one of {', '.join(map(str, plan.LIMITS))}",
+    )  # fmt: skip
+    parser.add_argument("--picture", metavar="FILE.png", help="an image of the busiest accesses as well")
     asked = parser.parse_args(arguments)
-    names = SHAPES[asked.kernel].split()
-    if len(asked.shape) != len(names) or min(asked.shape) < 1:
-        parser.error(f"{asked.kernel} has the shape {' '.join(names)}; --shape gave {asked.shape}")
-    if nvrtc.find() is None:
-        parser.error(
-            "the kernels are compiled by NVRTC, which is not here; install it: pip install nvidia-cuda-nvrtc-cu12"
+    problem = _problem(asked)
+    if problem:
+        parser.error(problem)
+    if _seconds(asked) > PATIENCE:
+        print(
+            "this will take minutes: every instruction of every thread is executed; a smaller --shape has the same pattern",
+            file=sys.stderr,
         )
+    try:
+        launches = run(asked.kernel, asked.shape, asked.dtype, asked.causal, asked.backward, asked.capability)
+    except RuntimeError as error:  # such as: an old NVRTC does not know a new architecture
+        parser.error(str(error).strip())
+    for counters in launches:
+        print("\n".join([table(counters), *pictures.letters(counters)]), end="\n\n")
     if asked.picture:
-        _figures(parser)
-    launches = run(asked.kernel, asked.shape, asked.dtype, asked.causal, asked.backward, asked.capability)
-    print("\n\n".join(table(counters) for counters in launches))
-    if asked.picture:
-        picture(launches, asked.picture)
-        print(f"\n{asked.picture}: the accesses of one warp, for the busiest instructions")
+        pictures.image(launches, asked.picture)
+        print(f"{asked.picture}: the accesses of one warp, for the busiest instructions")
     return 0
 
 
-def _figures(parser: argparse.ArgumentParser) -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        parser.error("--picture draws with matplotlib, which is not installed: pip install matplotlib")
+def _problem(asked: argparse.Namespace) -> str | None:
+    """What is wrong with the options, or missing, and what to do; None if nothing is."""
+    names = SHAPES[asked.kernel].split()
+    if len(asked.shape) != len(names) or min(asked.shape) < 1:
+        return f"{asked.kernel} has the shape {' '.join(names)}, numbers from 1; --shape gave {asked.shape}"
+    dtype, capability = TYPES[asked.dtype], asked.capability
+    if asked.kernel.startswith("attention") and not plan.fused(asked.shape[3], dtype, capability):
+        return (
+            f"heads of {asked.shape[3]} features in {asked.dtype} have no kernel for compute capability {capability / 10}: the "
+            f"composed formula serves them; give at most {plan.widest_fused(dtype, capability)}"
+        )
+    if asked.causal and asked.kernel != "attention":
+        return f"--causal is for attention; leave it out for {asked.kernel}"
+    if asked.backward and asked.kernel == "attention_decode":
+        return "attention_decode has no backward pass; leave --backward out"
+    if nvrtc.find() is None:
+        return "the kernels are compiled by NVRTC, which is not here; install it: pip install nvidia-cuda-nvrtc-cu12"
+    if asked.picture:
+        path = Path(asked.picture)
+        if path.suffix.lower() not in IMAGES:
+            return f"--picture {asked.picture}: give a name that ends with {', '.join(IMAGES)}"
+        if not path.absolute().parent.is_dir():
+            return f"--picture {asked.picture}: there is no folder {path.parent}; make it first"
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError:
+            return "--picture draws with matplotlib, which is not installed: pip install matplotlib"
+    return None
+
+
+def _seconds(asked: argparse.Namespace) -> float:
+    """How long a run will take, very roughly."""
+    size = float(np.prod([float(n) for n in asked.shape]))
+    each = {"attention": 2.5e-7 * asked.shape[-2], "attention_decode": 1e-5}.get(asked.kernel, 2e-6)
+    return size * each * (4 if asked.backward else 1)
 
 
 def run(
@@ -161,100 +201,6 @@ def table(counters: Counters) -> str:
         where = f"PTX line {sample.line}" + (f", {sample.source}" if sample.source else "")
         lines.append(f"    {s.turns:>10,} instead of {s.fewest:>10,}   {where}: {short(sample.text)}")
     return "\n".join(lines)
-
-
-def busiest(counters: Counters, wasted: bool = False) -> list[int]:
-    """The instructions with the most turns, or with the most beyond the fewest; of each source line one."""
-
-    def cost(s: Space) -> int:
-        return s.turns - s.fewest if wasted else s.turns
-
-    chosen: dict[Any, int] = {}
-    for number, s in sorted(counters.by_instruction.items(), key=lambda item: -cost(item[1])):
-        sample = counters.samples[number]
-        if sample.space in ("global", "shared") and cost(s) > 0:
-            chosen.setdefault((sample.space, sample.kind, sample.source or number), number)
-    return list(chosen.values())[:TOLD]
-
-
-def short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-# --- the picture ------------------------------------------------------------------------------------------------------
-
-
-def picture(launches: Sequence[Counters], path: str) -> None:
-    """Draw the busiest accesses of each launch: one square for each word of memory, with the number of the lane that wants it
-    ("3+": lane 3 and others want the same word).
-
-    Global memory: a row is a sector. Shared memory: a column is a bank; squares above each other in one column, in one colour,
-    wait for each other.
-    """
-    from matplotlib.figure import Figure
-
-    rows = [(counters, busiest(counters)) for counters in launches]
-    rows = [(counters, numbers) for counters, numbers in rows if numbers]
-    if not rows:
-        raise SystemExit("these launches touch no global or shared memory: there is nothing to draw")
-    figure = Figure(figsize=(5.2 * TOLD, 4.2 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), TOLD, squeeze=False)
-    for (counters, numbers), line in zip(rows, grid):
-        for axes in line[len(numbers) :]:
-            axes.axis("off")
-        for number, axes in zip(numbers, line):
-            draw(axes, counters, number)
-    figure.savefig(path, dpi=80)
-
-
-def draw(axes: Any, counters: Counters, number: int) -> None:
-    """One access of one warp."""
-    sample, s = counters.samples[number], counters.by_instruction[number]
-    columns = 8 if sample.space == "global" else 32
-    unit = 4  # bytes of a square
-    words = max(1, sample.nbytes // unit)
-    phase = sample.lanes // (32 // min(32, words)) if sample.space == "shared" else np.zeros(len(sample.lanes), int)
-    first = int(sample.addresses.min()) // (unit * columns) * columns
-    squares: dict[tuple[int, int], list[int]] = {}
-    turn: dict[tuple[int, int], int] = {}
-    for lane, address, when in zip(sample.lanes, sample.addresses, phase):
-        for word in range(words):
-            row, column = divmod(int(address) // unit + word - first, columns)
-            squares.setdefault((row, column), []).append(int(lane))
-            turn[row, column] = int(when)
-    order = {row: i for i, row in enumerate(sorted({row for row, _ in squares}))}
-    shown = min(len(order), 32)
-    for (row, column), lanes in squares.items():
-        if order[row] >= shown:
-            continue
-        colour = _colour(turn[row, column] if sample.space == "shared" else lanes[0])
-        axes.add_patch(_square(column, order[row], colour))
-        text = str(lanes[0]) if len(lanes) == 1 else f"{lanes[0]}+"
-        axes.text(column + 0.5, order[row] + 0.5, text, ha="center", va="center", fontsize=5 if columns == 32 else 7)
-    axes.set_xlim(0, columns)
-    axes.set_ylim(max(shown, 8), 0)
-    axes.set_xlabel("bank" if sample.space == "shared" else "word of 4 bytes in the sector")
-    axes.set_ylabel("row of 128 bytes" if sample.space == "shared" else "sector of 32 bytes")
-    axes.set_yticks([i + 0.5 for i in range(shown)], [str(row) for row in order][:shown], fontsize=6)
-    each = s.turns / max(1, s.requests)
-    kind = "wavefronts" if sample.space == "shared" else "sectors"
-    more = "" if shown == len(order) else f", {len(order) - shown} rows more"
-    where = sample.source or f"PTX line {sample.line}"
-    told = f"{where}: {each:.1f} {kind} a request (fewest {s.fewest / max(1, s.requests):.1f}){more}"
-    axes.set_title(f"{counters.name}\n{short(sample.text)}\n{told}", fontsize=7)
-
-
-def _square(column: int, row: int, colour: Any) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.4)
-
-
-def _colour(number: int) -> tuple[float, float, float]:
-    """Light colours, neighbours far apart."""
-    from colorsys import hls_to_rgb
-
-    return hls_to_rgb(number * 0.381966 % 1, 0.78, 0.7)
 
 
 if __name__ == "__main__":

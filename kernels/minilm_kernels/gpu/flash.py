@@ -168,7 +168,7 @@ def _composed(
     dropout: float, seed: int | None,
 ) -> tuple[Array, Composed]:  # fmt: skip
     """The formula of the reference, on the device, in float32 for the 16-bit types. It stores all weights."""
-    _say_once(max(query.shape[3], value.shape[3]), str(query.dtype))
+    _say_once(max(query.shape[3], value.shape[3]), query)
     wide = np.float64 if query.dtype == np.float64 else np.float32
     q, k, v = (a.astype(wide, copy=False) for a in (query, key, value))
     if bias is not None and bias.dtype != bool:
@@ -179,12 +179,13 @@ def _composed(
     return output.astype(query.dtype, copy=False), Composed(query, key, value, residuals)
 
 
-def _say_once(features: int, dtype: str) -> None:
+def _say_once(features: int, query: Array) -> None:
     if not _said:
         _said.append(features)
+        most = plan.widest_fused(type_name(query), device_of(query).capability)
         warnings.warn(
-            f"heads of {features} features in {dtype} have no fused attention on this GPU (it goes up to "
-            f"{plan.HEAD_DIMS[-1]}): the composed formula computes it there, with memory for every weight",
+            f"heads of {features} features in {query.dtype} have no fused attention on this GPU (it goes up to {most}): the "
+            "composed formula computes it there, with memory for every weight",
             UserWarning,
             stacklevel=4,
         )

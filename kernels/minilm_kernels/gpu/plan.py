@@ -116,6 +116,11 @@ def fused(widest: int, dtype: str, capability: int) -> bool:
     return D is not None and all(shared_bytes(kernel, D, *TILES[-1], dtype) <= limit for kernel in kernels)
 
 
+def widest_fused(dtype: str, capability: int) -> int:
+    """The most features for which there are attention kernels."""
+    return max(size for size in HEAD_DIMS if fused(size, dtype, capability))
+
+
 def tiles(kernel: str, D: int, dtype: str, capability: int, most_queries: int = 64) -> tuple[int, int]:
     """(BM, BN): the first of TILES that fits, if possible twice, so that one block computes while another loads."""
     limit = limits(capability)

@@ -69,7 +69,7 @@ class Module:
         mangled = self.lowered.get(name, name)
         if mangled not in self.parsed.kernels:
             raise LaunchError(f"no kernel {name!r}; there are: {', '.join([*self.lowered, *self.parsed.kernels])}")
-        return Kernel(program_of(self.parsed, mangled), self.checks, parameter_names(self.code, name), name)
+        return Kernel(program_of(self.parsed, mangled, name), self.checks, parameter_names(self.code, name), name)
 
 
 class Kernel:
@@ -101,14 +101,14 @@ def parsed(ptx: str) -> Any:
     return parse(ptx)
 
 
-_programs: dict[tuple[int, str], tuple[Any, Program]] = {}
+_programs: dict[tuple[int, str, str], tuple[Any, Program]] = {}
 
 
-def program_of(module: Any, name: str) -> Program:
-    """A kernel's Program, made once."""
-    key = (id(module), name)
+def program_of(module: Any, name: str, expression: str) -> Program:
+    """A kernel's Program, made once; messages call it by its expression in C++."""
+    key = (id(module), name, expression)
     if key not in _programs or _programs[key][0] is not module:
-        _programs[key] = (module, Program(module, module.kernels[name]))
+        _programs[key] = (module, Program(module, module.kernels[name], expression))
     return _programs[key][1]
 
 

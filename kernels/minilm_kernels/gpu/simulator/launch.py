@@ -119,8 +119,8 @@ def scalar_bytes(kernel: str, i: int, argument: Any, parameter: Parameter) -> by
     """A number's bytes. CuPy turns Python's numbers into 8 bytes, whatever the kernel wants, so those are refused."""
     if not isinstance(argument, (np.generic, np.ndarray)):
         raise LaunchError(
-            f"argument {i} of {kernel} is {argument!r}, a {type(argument).__name__}; pass a NumPy scalar "
-            f"of the parameter's type (np.uintp(0) for a null pointer)"
+            f"argument {i} of {kernel} is {shortened(argument)}, of type {type(argument).__name__}; pass a NumPy scalar "
+            f"of the parameter's type, or an array (np.uintp(0) for a null pointer)"
         )
     if argument.nbytes != parameter.nbytes:
         raise LaunchError(
@@ -132,6 +132,11 @@ def scalar_bytes(kernel: str, i: int, argument: Any, parameter: Parameter) -> by
     if parameter.count == 1 and declared.name[0] in "us" and argument.dtype.kind == "f" and declared.bits > 16:
         raise LaunchError(f"argument {i} of {kernel} is {argument!r}; the parameter is an integer")
     return argument.tobytes()
+
+
+def shortened(value: Any, most: int = 40) -> str:
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def add_buffers(
@@ -197,6 +202,8 @@ def buffer_name(i: int, names: Sequence[str], array: np.ndarray) -> str:
 
 def three(size: Sequence[int], what: str) -> Three:
     """A grid or block as three numbers ≥ 1."""
+    if not isinstance(size, Sequence):
+        raise LaunchError(f"{what} is {size!r}; give one to three numbers in a tuple, as CuPy wants it: ({size!r},)")
     if not 1 <= len(size) <= 3 or any(int(n) < 1 for n in size):
         raise LaunchError(f"{what} {tuple(size)} is not one to three numbers above 0")
     x, y, z = (*(int(n) for n in size), 1, 1)[:3]

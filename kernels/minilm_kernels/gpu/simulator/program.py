@@ -40,12 +40,12 @@ class BasicBlock:
 
 
 class Program:
-    """A kernel's steps and what a launch must know of it."""
+    """A kernel's steps and what a launch must know of it; `name`: what messages call it."""
 
-    def __init__(self, module: PtxModule, kernel: Kernel):
+    def __init__(self, module: PtxModule, kernel: Kernel, name: str | None = None):
         from minilm_kernels.gpu.simulator.opcodes import OPCODES
 
-        self.kernel, self.name, self.module = kernel, kernel.name, module
+        self.kernel, self.name, self.module = kernel, name or kernel.name, module
         self.parameters = {p.name: p for p in kernel.parameters}
         self.starts = self.block_starts()
         self.register_numbers, self.register_types = places(kernel.instructions, self.starts, self.declared)
