@@ -54,7 +54,8 @@ setup(
         "chat": CHAT,  # templates of chat models are written in Jinja
         "hub": ["huggingface_hub>=0.23"],  # to download; folders and its cache are opened without it
         "lessons": LESSONS,
-        "course": ["nbgrader>=0.9.5", "jupytext>=1.16", "psutil>=5.9"],  # a teacher's; students need none of it
+        # a teacher's; students need none of it
+        "course": ["nbgrader>=0.9.5", "jupytext>=1.16", "psutil>=5.9", "latex2mathml>=3.77"],
         "test": TEST,
         "dev": TEST + LINT + ["pre-commit>=3.7", "build>=1.2"],
     },

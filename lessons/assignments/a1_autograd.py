@@ -2,7 +2,7 @@
 
 How it is written: lessons/course/sources.py. Wrong solutions that the tests must catch: a1_autograd.wrong.toml.
 """
-# ruff: noqa: E402, E501, E731, F811, F821
+# ruff: noqa: E402, E501, E731, F821
 
 # %% [markdown] lang="en"
 # # Assignment 1: autograd
@@ -20,16 +20,16 @@ How it is written: lessons/course/sources.py. Wrong solutions that the tests mus
 # - Before you hand in: *Kernel → Restart & Run All*.
 
 # %% [markdown] lang="zh"
-# # 作业 1:自动求导
+# # 作业 1：自动求导
 #
-# 你要写出神经网络所用各种运算的导数,写出把它们串成 `backward()` 的那次遍历,再写出证明导数正确的检验。最后,用你自己写的代码训练一个小网络。
-# 共 100 分,约 3 到 5 小时,学完第 3 章后做。
+# 你要写出神经网络所用各种运算的导数，写出把它们串成 `backward()` 的那次遍历，再写出证明导数正确的检验。最后，用你自己写的代码训练一个小网络。
+# 共 100 分，约 3 到 5 小时，学完第 3 章后做。
 #
-# **怎么做。** 从上到下逐个运行单元格(Shift + Enter)。在写着"在这里写你的代码"的地方写代码,并删去 `raise NotImplementedError()` 这一行。
-# 下面的单元格会检查你写的内容:没有输出,说明到目前为止是对的;有输出,它会告诉你应当得到什么。此外还有**隐藏测试**:同样的问题,换成别的形状和数。
+# **怎么做。** 从上到下逐个运行单元格（Shift + Enter）。在写着“在这里写你的代码”的地方写代码，并删去 `raise NotImplementedError()` 这一行。
+# 下面的单元格会检查你写的内容：没有输出，说明到目前为止是对的；有输出，它会告诉你应当得到什么。此外还有**隐藏测试**：同样的问题，换成别的形状和数。
 #
-# - 只用 NumPy。可以在任何地方加自己的单元格,但不要删除、复制或拆分已有的单元格,也不要改文件名。
-# - 各题单独计分。如果某题要用到前面的题,笔记本会先导入 minilm 的版本,所以前面的错误不会影响后面的得分。
+# - 只用 NumPy。可以在任何地方加自己的单元格，但不要删除、复制或拆分已有的单元格，也不要改文件名。
+# - 各题单独计分。如果某题要用到前面的题，笔记本会先导入 minilm 的版本，所以前面的错误不会影响后面的得分。
 # - 提交前请执行 *Kernel → Restart & Run All*。
 
 # %% role="given"
@@ -46,13 +46,13 @@ import numpy as np
 # Axes are repeated in two ways: new ones appear on the left, and those of length 1 are stretched.
 
 # %% [markdown] lang="zh"
-# ## 1. 撤销广播(8 分)
+# ## 1. 撤销广播（8 分）
 #
-# NumPy 计算 `x + y` 时,如果 $x$ 的形状是 $(2, 3)$,$y$ 的形状是 $(3,)$,它会为每一行重复一次 $y$。于是 $y_j$ 的变化会经过每一份副本影响损失,
-# 所以它的梯度是各副本之**和**:$\bar y_j = \sum_i \bar z_{ij}$。
+# NumPy 计算 `x + y` 时，如果 $x$ 的形状是 $(2, 3)$，$y$ 的形状是 $(3,)$，它会为每一行重复一次 $y$。于是 $y_j$ 的变化会经过每一份副本影响损失，
+# 所以它的梯度是各副本之**和**：$\bar y_j = \sum_i \bar z_{ij}$。
 #
-# 请写 `unbroadcast(dz, shape)`:把 `dz` 沿着形状为 `shape` 的操作数被重复的所有轴求和,返回的数组形状必须恰好是 `shape`。
-# 轴被重复有两种方式:左边添上新的轴;长度为 1 的轴被拉长。
+# 请写 `unbroadcast(dz, shape)`：把 `dz` 沿着形状为 `shape` 的操作数被重复的所有轴求和，返回的数组形状必须恰好是 `shape`。
+# 轴被重复有两种方式：左边添上新的轴；长度为 1 的轴被拉长。
 
 
 # %% task="unbroadcast"
@@ -70,25 +70,26 @@ def unbroadcast(dz, shape):
 dz = np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
 for shape, want, hint in [
     ((2, 3), dz, checks.tr("Nothing was repeated here.", "这里没有重复任何轴。")),
-    ((3,), [3.0, 5.0, 7.0], checks.tr("A new axis on the left: ȳ_j = Σ_i z̄_ij.", "左边添了一个新轴:ȳ_j = Σ_i z̄_ij。")),
+    ((3,), [3.0, 5.0, 7.0], checks.tr("A new axis on the left: ȳ_j = Σ_i z̄_ij.", "左边添了一个新轴：ȳ_j = Σ_i z̄_ij。")),
     (
         (1, 3),
         [[3.0, 5.0, 7.0]],
         checks.tr(
-            "An axis of length 1 was stretched; it stays, with length 1.", "长度为 1 的轴被拉长了;它要保留,长度仍为 1。"
+            "An axis of length 1 was stretched; it stays, with length 1.",
+            "长度为 1 的轴被拉长了；它要保留，长度仍为 1。",
         ),
     ),
     (
         (2, 1),
         [[3.0], [12.0]],
-        checks.tr("The last axis was stretched: ȳ_i = Σ_j z̄_ij.", "最后一个轴被拉长了:ȳ_i = Σ_j z̄_ij。"),
+        checks.tr("The last axis was stretched: ȳ_i = Σ_j z̄_ij.", "最后一个轴被拉长了：ȳ_i = Σ_j z̄_ij。"),
     ),
     ((), 15.0, checks.tr("A single number was repeated everywhere.", "一个数被重复到了所有位置。")),
 ]:
     checks.close(unbroadcast(dz, shape), want, f"unbroadcast(dz, {shape})", hint)
 
 # %% hidden="unbroadcast" points=3
-from minilm.functional._broadcast import unbroadcast as right
+from minilm.tensor import Tensor
 
 rng = np.random.default_rng(SEED)
 for big, shape in [
@@ -101,7 +102,9 @@ for big, shape in [
 ]:
     dz = rng.normal(size=big)
     before = dz.copy()
-    checks.close(unbroadcast(dz, shape), right(dz, shape), f"unbroadcast(dz {big}, {shape})")
+    y = Tensor(np.zeros(shape), requires_grad=True)
+    (y + np.zeros(big)).backward(dz)
+    checks.close(unbroadcast(dz, shape), y.grad, f"unbroadcast(dz {big}, {shape})")
     checks.unchanged([dz], [before], "unbroadcast")
 
 # %% [markdown] lang="en"
@@ -113,11 +116,18 @@ for big, shape in [
 # %% [markdown] lang="zh"
 # ## 运算
 #
-# 从这里起,一个运算是一个返回两样东西的函数:值 $z$,以及函数 `backward`。`backward` 接收 $\bar z$(写作 `dz`,即 $\partial L/\partial z$),
-# 返回一个**元组**,依次是各操作数的梯度。下面是写好的加法。`backward` 可以使用 `add` 中算出的一切。
+# 从这里起，一个运算是一个返回两样东西的函数：值 $z$，以及函数 `backward`。`backward` 接收 $\bar z$（写作 `dz`，即 $\partial L/\partial z$），
+# 返回一个**元组**，依次是各操作数的梯度。下面是写好的加法。`backward` 可以使用 `add` 中算出的一切。
 
 # %% role="given"
-from minilm.functional._broadcast import unbroadcast  # minilm's, from here on
+from minilm.tensor import Tensor
+
+
+def unbroadcast(dz, shape):
+    """minilm's, from here on: the gradient that y of this shape gets from y + 0 of dz's shape."""
+    y = Tensor(np.zeros(shape), requires_grad=True)
+    (y + np.zeros(dz.shape)).backward(dz)
+    return y.grad
 
 
 def add(x, y):
@@ -136,9 +146,9 @@ def add(x, y):
 # $z = x \odot y$, element by element, with broadcasting. By the product rule a small change $\mathrm d x$ changes $z$ by $y\,\mathrm d x$.
 
 # %% [markdown] lang="zh"
-# ## 2. 乘法(10 分)
+# ## 2. 乘法（10 分）
 #
-# $z = x \odot y$,逐元素相乘,可以广播。由乘积法则,$x$ 的微小变化 $\mathrm d x$ 使 $z$ 变化 $y\,\mathrm d x$。
+# $z = x \odot y$，逐元素相乘，可以广播。由乘积法则，$x$ 的微小变化 $\mathrm d x$ 使 $z$ 变化 $y\,\mathrm d x$。
 
 
 # %% task="multiply"
@@ -164,7 +174,7 @@ checks.operation(
     x * y,
     ([[5.0, 3.0], [14.0, -8.0]], [[1.0, 1.0], [6.0, -4.0]]),
     "multiply(x, y)",
-    checks.tr("∂z/∂x is y, and ∂z/∂y is x.", "∂z/∂x 是 y,∂z/∂y 是 x。"),
+    checks.tr("∂z/∂x is y, and ∂z/∂y is x.", "∂z/∂x 是 y，∂z/∂y 是 x。"),
 )
 column, row = np.array([[2.0], [3.0]]), np.array([10.0, 20.0])
 checks.operation(
@@ -176,19 +186,20 @@ checks.operation(
     "multiply(x (2, 1), y (2,))",
     checks.tr(
         "Each operand was repeated here; its gradient has its own shape.",
-        "这里两个操作数都被重复了;梯度的形状与操作数自身相同。",
+        "这里两个操作数都被重复了；梯度的形状与操作数自身相同。",
     ),
 )
 
 # %% hidden="multiply" points=4
-from minilm.functional._broadcast import unbroadcast as right
+from minilm.tensor import Tensor
 
 rng = np.random.default_rng(SEED)
 for a, b in [((3, 4), (3, 4)), ((2, 3, 4), (4,)), ((5, 1, 2), (3, 1)), ((), (2, 2)), ((1,), (6, 1))]:
     x, y = rng.normal(size=a), rng.normal(size=b)
     dz = rng.normal(size=np.broadcast_shapes(a, b))
-    grads = right(dz * y, a), right(dz * x, b)
-    checks.operation(multiply, (x, y), dz, x * y, grads, f"multiply(x {a}, y {b})")
+    s, t = Tensor(x, requires_grad=True), Tensor(y, requires_grad=True)
+    (s * t).backward(dz)
+    checks.operation(multiply, (x, y), dz, x * y, (s.grad, t.grad), f"multiply(x {a}, y {b})")
 
 # %% [markdown] lang="en"
 # ## 3. tanh (6 points)
@@ -196,9 +207,9 @@ for a, b in [((3, 4), (3, 4)), ((2, 3, 4), (4,)), ((5, 1, 2), (3, 1)), ((), (2, 
 # $z = \tanh x$, with $\tanh' x = 1 - \tanh^2 x$. Look at what is already there before you compute it again.
 
 # %% [markdown] lang="zh"
-# ## 3. tanh(6 分)
+# ## 3. tanh（6 分）
 #
-# $z = \tanh x$,其中 $\tanh' x = 1 - \tanh^2 x$。先看看哪些量已经算好了,不必再算一遍。
+# $z = \tanh x$，其中 $\tanh' x = 1 - \tanh^2 x$。先看看哪些量已经算好了，不必再算一遍。
 
 
 # %% task="tanh"
@@ -223,7 +234,7 @@ checks.operation(
     [0.0, 0.6, -0.8],
     ([2.0, 16.0, 36.0],),
     "tanh(x)",
-    checks.tr("tanh′(x) = 1 − tanh²(x); multiply it by dz.", "tanh′(x) = 1 − tanh²(x);再乘以 dz。"),
+    checks.tr("tanh′(x) = 1 − tanh²(x); multiply it by dz.", "tanh′(x) = 1 − tanh²(x)；再乘以 dz。"),
 )
 
 # %% hidden="tanh" points=2
@@ -242,12 +253,12 @@ checks.operation(tanh, (np.array([-900.0, 900.0]),), np.ones(2), [-1.0, 1.0], ([
 # Which matrix product is that? The shapes help: $\bar X$ must be $(n, k)$, from $\bar Z$ of shape $(n, m)$ and $Y$ of shape $(k, m)$ or $(m, k)$.
 
 # %% [markdown] lang="zh"
-# ## 4. 矩阵乘法(12 分)
+# ## 4. 矩阵乘法（12 分）
 #
-# $Z = XY$,$X$ 的形状是 $(\dots, n, k)$,$Y$ 的形状是 $(\dots, k, m)$;最后两个轴之前的轴由 NumPy 广播,所以一个矩阵 $Y$ 可以用于一整批 $X$。
+# $Z = XY$，$X$ 的形状是 $(\dots, n, k)$，$Y$ 的形状是 $(\dots, k, m)$；最后两个轴之前的轴由 NumPy 广播，所以一个矩阵 $Y$ 可以用于一整批 $X$。
 #
-# 写成分量:$z_{ij} = \sum_l x_{il}\, y_{lj}$。于是 $x_{il}$ 对每个 $j$ 都以系数 $y_{lj}$ 影响 $z_{ij}$:$\;\bar x_{il} = \sum_j \bar z_{ij}\, y_{lj}$。
-# 这是哪两个矩阵的乘积?可以借助形状来想:$\bar X$ 是 $(n, k)$,而 $\bar Z$ 是 $(n, m)$,$Y$ 是 $(k, m)$。
+# 写成分量：$z_{ij} = \sum_l x_{il}\, y_{lj}$。于是 $x_{il}$ 对每个 $j$ 都以系数 $y_{lj}$ 影响 $z_{ij}$：$\;\bar x_{il} = \sum_j \bar z_{ij}\, y_{lj}$。
+# 这是哪两个矩阵的乘积？可以借助形状来想：$\bar X$ 是 $(n, k)$，而 $\bar Z$ 是 $(n, m)$，$Y$ 是 $(k, m)$。
 
 
 # %% task="matmul"
@@ -286,12 +297,12 @@ checks.operation(
     "matmul(x (2, 1, 2), y (2, 3))",
     checks.tr(
         "y served both matrices of the batch: its gradient is (2, 3), a sum over the batch.",
-        "y 用于这一批的两个矩阵:它的梯度形状是 (2, 3),是对批求和的结果。",
+        "y 用于这一批的两个矩阵：它的梯度形状是 (2, 3)，是对批求和的结果。",
     ),
 )
 
 # %% hidden="matmul" points=5
-from minilm.functional._broadcast import unbroadcast as right
+from minilm.tensor import Tensor
 
 rng = np.random.default_rng(SEED)
 for a, b in [
@@ -303,8 +314,9 @@ for a, b in [
 ]:
     x, y = rng.normal(size=a), rng.normal(size=b)
     dz = rng.normal(size=(x @ y).shape)
-    grads = right(np.einsum("...ij,...lj->...il", dz, y), a), right(np.einsum("...il,...ij->...lj", x, dz), b)
-    checks.operation(matmul, (x, y), dz, x @ y, grads, f"matmul(x {a}, y {b})")
+    s, t = Tensor(x, requires_grad=True), Tensor(y, requires_grad=True)
+    (s @ t).backward(dz)
+    checks.operation(matmul, (x, y), dz, x @ y, (s.grad, t.grad), f"matmul(x {a}, y {b})")
 
 # %% [markdown] lang="en"
 # ## 5. Sum over an axis (6 points)
@@ -313,9 +325,9 @@ for a, b in [
 # $\bar z$ has one axis less than $x$. `axis=None` sums everything.
 
 # %% [markdown] lang="zh"
-# ## 5. 沿轴求和(6 分)
+# ## 5. 沿轴求和（6 分）
 #
-# `total(x, axis)` 即 `x.sum(axis)`:这个轴随之消失。每个 $x_i$ 以系数 1 进入和式一次,所以 `backward` 把 $\bar z$ 交给每个参与求和的元素。注意形状:
+# `total(x, axis)` 即 `x.sum(axis)`：这个轴随之消失。每个 $x_i$ 以系数 1 进入和式一次，所以 `backward` 把 $\bar z$ 交给每个参与求和的元素。注意形状：
 # $\bar z$ 比 $x$ 少一个轴。`axis=None` 表示对所有元素求和。
 
 
@@ -336,7 +348,7 @@ def total(x, axis=None):
 
 # %% test="total" points=4
 x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-hint = checks.tr("x[i, j] went into z[i]: its gradient is dz[i].", "x[i, j] 进入了 z[i]:它的梯度是 dz[i]。")
+hint = checks.tr("x[i, j] went into z[i]: its gradient is dz[i].", "x[i, j] 进入了 z[i]：它的梯度是 dz[i]。")
 checks.operation(
     lambda x: total(x, 1),
     (x,),
@@ -346,7 +358,7 @@ checks.operation(
     "total(x (2, 3), axis=1)",
     hint,
 )
-hint = checks.tr("x[i, j] went into z[j]: its gradient is dz[j].", "x[i, j] 进入了 z[j]:它的梯度是 dz[j]。")
+hint = checks.tr("x[i, j] went into z[j]: its gradient is dz[j].", "x[i, j] 进入了 z[j]：它的梯度是 dz[j]。")
 checks.operation(
     lambda x: total(x, 0),
     (x,),
@@ -388,15 +400,15 @@ for axis, letters in [(0, "jk"), (1, "ik"), (2, "ij"), (-1, "ij"), (-2, "ik")]:
 #   Insert this in $\bar x_j = \sum_i \bar z_i\, \partial z_i/\partial x_j$ on paper and simplify, before you write code. No matrix of all $i, j$ is needed.
 
 # %% [markdown] lang="zh"
-# ## 6. Softmax(12 分)
+# ## 6. Softmax（12 分）
 #
 # $$z_i = \frac{e^{x_i}}{\sum_j e^{x_j}}$$
 #
-# 沿最后一个轴计算。有两点要想清楚:
+# 沿最后一个轴计算。有两点要想清楚：
 #
-# - 对计算机来说,$e^{1000}$ 是无穷大。而从所有 $x_i$ 中减去同一个数,公式的值不变。减去哪个数才安全?
-# - 这里每个 $z_i$ 都依赖于*所有的* $x_j$:$\;\partial z_i/\partial x_j = z_i(\delta_{ij} - z_j)$,当 $i = j$ 时 $\delta_{ij} = 1$,否则为 $0$。
-#   写代码之前,先在纸上把它代入 $\bar x_j = \sum_i \bar z_i\, \partial z_i/\partial x_j$ 并化简。不需要列出所有 $i, j$ 的矩阵。
+# - 对计算机来说，$e^{1000}$ 是无穷大。而从所有 $x_i$ 中减去同一个数，公式的值不变。减去哪个数才安全？
+# - 这里每个 $z_i$ 都依赖于*所有的* $x_j$：$\;\partial z_i/\partial x_j = z_i(\delta_{ij} - z_j)$，当 $i = j$ 时 $\delta_{ij} = 1$，否则为 $0$。
+#   写代码之前，先在纸上把它代入 $\bar x_j = \sum_i \bar z_i\, \partial z_i/\partial x_j$ 并化简。不需要列出所有 $i, j$ 的矩阵。
 
 
 # %% task="softmax"
@@ -415,12 +427,12 @@ def softmax(x):
 
 # %% test="softmax" points=7
 x = np.log([[1.0, 3.0], [2.0, 2.0]])
-z, backward = checks.pair(softmax(x), "softmax(x)", 2)
+z, _ = checks.pair(softmax(x), "softmax(x)", 2)
 checks.close(
     z,
     [[0.25, 0.75], [0.5, 0.5]],
     "softmax(log [[1, 3], [2, 2]])",
-    checks.tr("Each row sums to 1: the sum runs over the last axis.", "每一行之和为 1:求和沿最后一个轴。"),
+    checks.tr("Each row sums to 1: the sum runs over the last axis.", "每一行之和为 1：求和沿最后一个轴。"),
 )
 checks.close(
     softmax(np.array([[1000.0, 1000.0]]))[0],
@@ -428,7 +440,7 @@ checks.close(
     "softmax([[1000, 1000]])",
     checks.tr(
         "exp(1000) overflows. Shift the row first: softmax(x) = softmax(x − c).",
-        "exp(1000) 会溢出。先平移这一行:softmax(x) = softmax(x − c)。",
+        "exp(1000) 会溢出。先平移这一行：softmax(x) = softmax(x − c)。",
     ),
 )
 checks.operation(
@@ -440,7 +452,7 @@ checks.operation(
     "softmax(x (2, 2))",
     checks.tr(
         "x̄_j = Σ_i z̄_i z_i (δ_ij − z_j): also the terms with i ≠ j.",
-        "x̄_j = Σ_i z̄_i z_i (δ_ij − z_j):i ≠ j 的项也要算。",
+        "x̄_j = Σ_i z̄_i z_i (δ_ij − z_j)：i ≠ j 的项也要算。",
     ),
 )
 
@@ -468,9 +480,9 @@ checks.close(
 # $\bar z$ over all places at which $r$ was taken. In a text the same word occurs often.
 
 # %% [markdown] lang="zh"
-# ## 7. 取表中的行(8 分)
+# ## 7. 取表中的行（8 分）
 #
-# 嵌入就是从表中取行:`z = table[ids]`,`ids` 是任意形状的整数数组。编号没有梯度;表的第 $r$ 行得到所有取了 $r$ 的位置上 $\bar z$ 的**和**。
+# 嵌入就是从表中取行：`z = table[ids]`，`ids` 是任意形状的整数数组。编号没有梯度；表的第 $r$ 行得到所有取了 $r$ 的位置上 $\bar z$ 的**和**。
 # 同一个词在一段文本中会出现多次。
 
 
@@ -508,7 +520,7 @@ checks.operation(
     [[3.0, 4.0]] * 3,
     ([[0.0, 0.0], [111.0, 222.0], [0.0, 0.0]],),
     "rows(table, [1, 1, 1])",
-    checks.tr("Row 1 was taken three times; all three gradients count.", "第 1 行取了三次;三个梯度都要算。"),
+    checks.tr("Row 1 was taken three times; all three gradients count.", "第 1 行取了三次；三个梯度都要算。"),
 )
 
 # %% hidden="rows" points=3
@@ -531,12 +543,12 @@ for n, shape in [(5, (8,)), (4, (3, 5)), (3, ()), (7, (2, 2, 2))]:
 # and the graph may be 20,000 nodes deep (Python allows about 1,000 calls inside each other; a list can serve as a stack).
 
 # %% [markdown] lang="zh"
-# ## 8. 拓扑序(12 分)
+# ## 8. 拓扑序（12 分）
 #
-# `Node`(节点)记着自己的来历:`parents` 就是各操作数。**拓扑序**是一个列表,包含从根出发能到达的所有节点,每个恰好一次,且每个节点都排在它所有 parents *之后*;根排在最后。
+# `Node`（节点）记着自己的来历：`parents` 就是各操作数。**拓扑序**是一个列表，包含从根出发能到达的所有节点，每个恰好一次，且每个节点都排在它所有 parents *之后*；根排在最后。
 #
-# 请写 `topological_order(root)`。有两种情况在每个 Transformer 中都会出现,不能被它们难住:到达一个节点的路径可能极多(60 个菱形首尾相接就有 $2^{60}$ 条路径);
-# 图可能有 20000 个节点深(Python 只允许大约 1000 层函数调用;可以用一个列表当栈)。
+# 请写 `topological_order(root)`。有两种情况在每个 Transformer 中都会出现，不能被它们难住：到达一个节点的路径可能极多（60 个菱形首尾相接就有 $2^{60}$ 条路径）；
+# 图可能有 20000 个节点深（Python 只允许大约 1000 层函数调用；可以用一个列表当栈）。
 
 
 # %% role="given"
@@ -588,7 +600,7 @@ class Watched(Node):
             Watched.asked < 200_000,
             checks.tr(
                 "Your function asked for parents 200,000 times in a small graph: it walks each path instead of visiting each node once.",
-                "在一个小图中,你的函数访问 parents 已达 200000 次:它在走每一条路径,而不是每个节点只访问一次。",
+                "在一个小图中，你的函数访问 parents 已达 200000 次：它在走每一条路径，而不是每个节点只访问一次。",
             ),
         )
         return self._parents
@@ -608,13 +620,15 @@ def check_order(nodes, what):
             what
             + checks.tr(
                 ": RecursionError. Python's stack is too small for so deep a graph; use a list as your stack.",
-                ":RecursionError。图太深,Python 的调用栈放不下;请用一个列表当栈。",
+                "：RecursionError。图太深，Python 的调用栈放不下；请用一个列表当栈。",
             )
         ) from None
     checks.that(
         isinstance(order, list),
         what
-        + checks.tr(f": expected a list, got {type(order).__name__}.", f":应当返回列表,得到 {type(order).__name__}。"),
+        + checks.tr(
+            f": expected a list, got {type(order).__name__}.", f"：应当返回列表，得到 {type(order).__name__}。"
+        ),
     )
     Watched.asked = 0
     place = {id(node): i for i, node in enumerate(order)}
@@ -622,21 +636,21 @@ def check_order(nodes, what):
         len(order) == len(place),
         what
         + checks.tr(
-            f": {len(order) - len(place)} nodes stand in the list more than once.",
-            f":有 {len(order) - len(place)} 个节点重复出现。",
+            f": the list has {len(order)} entries, but only {len(place)} different nodes.",
+            f"：列表有 {len(order)} 项，却只有 {len(place)} 个不同的节点。",
         ),
     )
     checks.that(
         set(place) == {id(node) for node in nodes},
         what
         + checks.tr(
-            f": {len(nodes)} nodes were expected, the list has {len(place)}.",
-            f":应当有 {len(nodes)} 个节点,列表中有 {len(place)} 个。",
+            f": nodes expected: {len(nodes)}; in the list: {len(place)}, or others.",
+            f"：应当有 {len(nodes)} 个节点，列表中有 {len(place)} 个，或者不是这些节点。",
         ),
     )
-    early = [node for node in order if any(place[id(parent)] > place[id(node)] for parent in node.parents)]
+    early = [node for node in order for parent in node.parents if place[id(parent)] > place[id(node)]]
     checks.that(
-        not early, what + checks.tr(": a node stands before one of its parents.", ":有节点排在了它的 parents 前面。")
+        not early, what + checks.tr(": a node stands before one of its parents.", "：有节点排在了它的 parents 前面。")
     )
 
 
@@ -661,7 +675,7 @@ for n in (1, 7, 40, 300):
         others = [nodes[k] for k in rng.integers(len(nodes), size=rng.integers(3))]
         parents = [nodes[-1], *others]
         nodes.append(Watched(len(nodes), tuple(parents[k] for k in rng.permutation(len(parents)))))
-    check_order(nodes, checks.tr(f"a random graph of {n} nodes", f"{n} 个节点的随机图"))
+    check_order(nodes, checks.tr(f"a random graph (nodes: {n})", f"{n} 个节点的随机图"))
 for swap in (False, True):
     nodes = [Watched("x")]
     for _ in range(4):
@@ -670,6 +684,11 @@ for swap in (False, True):
     check_order(
         [*nodes, Watched("root", ends[::-1] if swap else ends)],
         checks.tr("a short and a long path to the same node", "到同一节点的一长一短两条路径"),
+    )
+    nodes.append(Watched("twice", (nodes[0], nodes[0])))
+    check_order(
+        [*nodes, Watched("root", nodes[:-3:-1] if swap else nodes[-2:])],
+        checks.tr("a node that one consumer uses twice and another once", "一个使用者用两次、另一个用一次的节点"),
     )
 
 # %% [markdown] lang="en"
@@ -683,12 +702,12 @@ for swap in (False, True):
 # else too: do not change it in place.
 
 # %% [markdown] lang="zh"
-# ## 9. 反向遍历(12 分)
+# ## 9. 反向遍历（12 分）
 #
-# 请写 `backward(order)`。它得到一个拓扑序(根在最后),其中各节点的 `grad` 都是 `0.0`;运行后,每个节点 $v$ 的 `grad` 中是 $\partial L/\partial v$,其中 $L$ 是根。不返回任何东西。
+# 请写 `backward(order)`。它得到一个拓扑序（根在最后），其中各节点的 `grad` 都是 `0.0`；运行后，每个节点 $v$ 的 `grad` 中是 $\partial L/\partial v$，其中 $L$ 是根。不返回任何东西。
 #
-# 根自身的梯度是 1。遍历节点时要保证:只有当一个节点的**所有**使用者都把梯度传来之后,它才把自己的梯度往下传;`node.derivative(node.grad)` 为 `node.parents` 中的每一个给出一个梯度。
-# 路径相遇处梯度相加:$\bar y \mathrel{+}= \bar z\,\partial z/\partial y$。导数返回的数组可能别处也在用,不要就地修改它。
+# 根自身的梯度是 1。遍历节点时要保证：只有当一个节点的**所有**使用者都把梯度传来之后，它才把自己的梯度往下传；`node.derivative(node.grad)` 为 `node.parents` 中的每一个给出一个梯度。
+# 路径相遇处梯度相加：$\bar y \mathrel{+}= \bar z\,\partial z/\partial y$。导数返回的数组可能别处也在用，不要就地修改它。
 
 
 # %% task="backward"
@@ -717,8 +736,8 @@ backward([x, z])
 checks.close(
     x.grad,
     10.0,
-    checks.tr("x.grad for L = x·x at x = 5", "L = x·x,x = 5 时的 x.grad"),
-    checks.tr("x is used twice; both gradients count.", "x 用了两次;两个梯度都要算。"),
+    checks.tr("x.grad for L = x·x at x = 5", "L = x·x，x = 5 时的 x.grad"),
+    checks.tr("x is used twice; both gradients count.", "x 用了两次；两个梯度都要算。"),
 )
 x, three = Node(2.0), Node(3.0)
 a = x * x
@@ -728,9 +747,29 @@ backward([x, three, a, b, L])
 checks.close(
     x.grad,
     16.0,
-    checks.tr("x.grad for a = x², L = a + 3a at x = 2", "a = x²,L = a + 3a,x = 2 时的 x.grad"),
+    checks.tr("x.grad for a = x², L = a + 3a at x = 2", "a = x²，L = a + 3a，x = 2 时的 x.grad"),
     checks.tr("a must wait until both L and 3a have sent their gradients.", "a 必须等 L 和 3a 都把梯度传来。"),
 )
+asked = []
+
+
+def twice(dz):
+    asked.append(dz)
+    checks.that(
+        len(asked) <= 40,
+        checks.tr(
+            "In a chain of 40 doublings a derivative was asked for more than 40 times: each node passes its gradient on once.",
+            "在 40 次加倍的链中，求导数超过了 40 次：每个节点只把梯度往下传一次。",
+        ),
+    )
+    return dz, dz
+
+
+order = [Node(1.0)]
+for _ in range(40):
+    order.append(Node(2 * order[-1].value, (order[-1], order[-1]), twice))
+backward(order)
+checks.close(order[0].grad, 2.0**40, checks.tr("x.grad after 40 doublings", "40 次加倍之后的 x.grad"))
 
 # %% hidden="backward" points=5
 rng = np.random.default_rng(SEED)
@@ -753,7 +792,7 @@ for n in (3, 8, 30):
     checks.close(
         [v.grad for v in inputs],
         slope,
-        checks.tr(f"the gradients of a random graph of {len(order)} nodes", f"{len(order)} 个节点的随机图的梯度"),
+        checks.tr(f"the gradient of a random graph of {len(order)} nodes", f"{len(order)} 个节点的随机图的梯度"),
     )
 x, y = Node(np.array([1.0, 2.0])), Node(np.array([3.0, 4.0]))
 s = x + y  # its derivative sends one and the same array to both
@@ -783,16 +822,16 @@ checks.close(node.grad, [2.0, 2.0], checks.tr("the gradient of a node that is us
 # Why random $c$, and not $c = 1$, that is $L$ = `z.sum()`? The third check below has the answer.
 
 # %% [markdown] lang="zh"
-# ## 10. 导数对不对?(14 分)
+# ## 10. 导数对不对？（14 分）
 #
-# 取形状与 $z$ 相同的随机数 $c$,令 $L = \sum_i c_i z_i$。于是 $\bar z = c$,而且对每个操作数中的每个数 $x_k$,都可以拿导数与量出来的斜率比较:
+# 取形状与 $z$ 相同的随机数 $c$，令 $L = \sum_i c_i z_i$。于是 $\bar z = c$，而且对每个操作数中的每个数 $x_k$，都可以拿导数与量出来的斜率比较：
 #
 # $$\frac{\partial L}{\partial x_k} \approx \frac{L(x_k + h) - L(x_k - h)}{2h}.$$
 #
-# 请写 `gradcheck(op, arrays, rng)`。用 `rng.normal` 取 $c$,对**每个**操作数的**每个**数计算两者,返回最大的绝对差(一个浮点数)。
-# 运算的形式同第 2 题:`op(*arrays)` 返回 `(z, backward)`。取 $h = 10^{-5}$;数组都是 float64,返回时必须与传入时相同。
+# 请写 `gradcheck(op, arrays, rng)`。用 `rng.normal` 取 $c$，对**每个**操作数的**每个**数计算两者，返回最大的绝对差（一个浮点数）。
+# 运算的形式同第 2 题：`op(*arrays)` 返回 `(z, backward)`。取 $h = 10^{-5}$；数组都是 float64，返回时必须与传入时相同。
 #
-# 为什么用随机的 $c$,而不用 $c = 1$,即 $L$ = `z.sum()`?下面的第三个检查给出答案。
+# 为什么用随机的 $c$，而不用 $c = 1$，即 $L$ = `z.sum()`？下面的第三个检查给出答案。
 
 
 # %% task="gradcheck"
@@ -842,13 +881,15 @@ def asks(op, arrays, right, what, hint=""):
     error = gradcheck(op, arrays, np.random.default_rng(1))
     checks.that(
         error is not None,
-        checks.tr("gradcheck returned None. Did you forget `return`?", "gradcheck 返回了 None。是不是忘了写 `return`?"),
+        checks.tr(
+            "gradcheck returned None. Did you forget `return`?", "gradcheck 返回了 None。是不是忘了写 `return`？"
+        ),
     )
     checks.that(
         np.ndim(error) == 0,
         checks.tr(
             f"gradcheck should return one number, not shape {np.shape(error)}.",
-            f"gradcheck 应当返回一个数,而不是形状 {np.shape(error)}。",
+            f"gradcheck 应当返回一个数，而不是形状 {np.shape(error)}。",
         ),
     )
     ok = error < 1e-6 if right else error > 1e-3
@@ -857,7 +898,7 @@ def asks(op, arrays, right, what, hint=""):
         ok,
         checks.tr(
             f"{what}: gradcheck says {error:.2g}, expected {want}. {hint}",
-            f"{what}:gradcheck 得到 {error:.2g},应当 {want}。{hint}",
+            f"{what}：gradcheck 得到 {error:.2g}，应当 {want}。{hint}",
         ),
     )
     checks.unchanged(arrays, before, "gradcheck")
@@ -873,15 +914,31 @@ asks(
     checks.tr("a softmax whose derivative is wrong", "导数有误的 softmax"),
     checks.tr(
         "Σ z_i is always 1, so z.sum() has slope 0 everywhere and cannot see it.",
-        "Σ z_i 恒为 1,所以 z.sum() 的斜率处处为 0,看不出错误。",
+        "Σ z_i 恒为 1，所以 z.sum() 的斜率处处为 0，看不出错误。",
     ),
 )
 asks(
     divide_wrong,
     [x, y],
     False,
-    checks.tr("x / y, wrong for y only", "x / y,只有对 y 的导数有误"),
+    checks.tr("x / y, wrong for y only", "x / y，只有对 y 的导数有误"),
     checks.tr("Compare every operand.", "每个操作数都要比较。"),
+)
+
+
+def off(*errors):
+    """x ↦ x, with derivatives that are wrong by these numbers."""
+    return lambda x: (x + 0, lambda dz: (dz + np.reshape(errors, x.shape),))
+
+
+checks.close(
+    gradcheck(off(0.25, -0.75, 0.5), [x], np.random.default_rng(1)),
+    0.75,
+    checks.tr(
+        "gradcheck where the derivatives are off by 0.25, −0.75, 0.5", "导数分别差 0.25、−0.75、0.5 时的 gradcheck"
+    ),
+    checks.tr("Return the largest absolute difference.", "返回最大的绝对差。"),
+    tolerance=1e-6,
 )
 
 
@@ -924,8 +981,16 @@ asks(
     lambda x, y: (x + y, lambda dz: (dz, -dz)),
     [rng.normal(size=3), rng.normal(size=3)],
     False,
-    checks.tr("x + y, wrong for y only", "x + y,只有对 y 的导数有误"),
+    checks.tr("x + y, wrong for y only", "x + y，只有对 y 的导数有误"),
 )
+for errors in ([3.0, 1.0, 1.0, 2.0], [0.0, 1.0, -2.0, 0.5], rng.normal(size=4)):
+    error = gradcheck(off(*errors), [rng.normal(size=(2, 2))], np.random.default_rng(1))
+    checks.close(
+        error,
+        np.abs(errors).max(),
+        checks.tr("gradcheck where the derivatives are off by known numbers", "导数的误差已知时的 gradcheck"),
+        tolerance=1e-6,
+    )
 
 # %% [markdown] lang="en"
 # ## What you have built
@@ -935,7 +1000,7 @@ asks(
 # %% [markdown] lang="zh"
 # ## 你写出了什么
 #
-# 这里不计分:一个两层的网络学习"两个数中恰有一个是 1"(异或),这是单层网络解决不了的问题。它用到的全是你写的:运算、次序、遍历。损失应当降到 0.05 以下。
+# 这里不计分：一个两层的网络学习“两个数中恰有一个是 1”（异或），这是单层网络解决不了的问题。它用到的全是你写的：运算、次序、遍历。损失应当降到 0.05 以下。
 
 
 # %%

@@ -31,16 +31,16 @@ def close(got, want, what: str, hint: str = "", tolerance: float = 1e-7) -> None
     want = np.asarray(want)
     hint = f"\n  {hint}" if hint else ""
     if got is None:
-        raise Wrong(what + tr(" is None. Did you forget `return`?", " 是 None。是不是忘了写 `return`?"))
+        raise Wrong(what + tr(" is None. Did you forget `return`?", " 是 None。是不是忘了写 `return`？"))
     got = np.asarray(got)
     if got.shape != want.shape:
         raise Wrong(
             what
-            + tr(f" has shape {got.shape}, expected {want.shape}.", f" 的形状是 {got.shape},应当是 {want.shape}。")
+            + tr(f" has shape {got.shape}, expected {want.shape}.", f" 的形状是 {got.shape}，应当是 {want.shape}。")
             + hint
         )
     if got.dtype.kind not in "fiub":
-        raise Wrong(what + tr(f" holds {got.dtype}, expected numbers.", f" 的元素是 {got.dtype},应当是数。") + hint)
+        raise Wrong(what + tr(f" holds {got.dtype}, expected numbers.", f" 的元素是 {got.dtype}，应当是数。") + hint)
     bad = ~np.isfinite(got) & np.isfinite(want)
     if bad.any():
         place = where(bad)
@@ -48,7 +48,7 @@ def close(got, want, what: str, hint: str = "", tolerance: float = 1e-7) -> None
             what
             + tr(
                 f" is {got[place]} at {list(place)}: not a number any more.",
-                f" 在位置 {list(place)} 处是 {got[place]},不是正常的数。",
+                f" 在位置 {list(place)} 处是 {got[place]}，不是正常的数。",
             )
             + hint
         )
@@ -58,11 +58,15 @@ def close(got, want, what: str, hint: str = "", tolerance: float = 1e-7) -> None
         place = tuple(int(i) for i in np.unravel_index(np.argmax(np.where(wrong, error, -1)), error.shape))
         at = tr(f" at {list(place)}", f"位置 {list(place)} 处") if place else ""
         mine, right = float(got[place]), float(want[place])
+        if wrong.size == 1:
+            raise Wrong(
+                what + tr(f" is {mine:.6g}, expected {right:.6g}.", f" 是 {mine:.6g}，应当是 {right:.6g}。") + hint
+            )
         raise Wrong(
             what
             + tr(
                 f" is wrong in {wrong.sum()} of {wrong.size} numbers. The worst is{at}: {mine:.6g}, expected {right:.6g}.",
-                f" 的 {wrong.size} 个数中有 {wrong.sum()} 个不对。差得最多的是{at}:得到 {mine:.6g},应当是 {right:.6g}。",
+                f" 的 {wrong.size} 个数中有 {wrong.sum()} 个不对。差得最多的是{at}：得到 {mine:.6g}，应当是 {right:.6g}。",
             )
             + hint
         )
@@ -76,14 +80,14 @@ def where(bad) -> tuple[int, ...]:
 def pair(result, what: str, number: int) -> tuple:
     """Raise Wrong unless `result` is a tuple of `number` things; returned as it is."""
     if result is None:
-        raise Wrong(what + tr(" returned None. Did you forget `return`?", " 返回了 None。是不是忘了写 `return`?"))
+        raise Wrong(what + tr(" returned None. Did you forget `return`?", " 返回了 None。是不是忘了写 `return`？"))
     if not isinstance(result, tuple) or len(result) != number:
         kind = f"{type(result).__name__}" + (f"({len(result)})" if isinstance(result, tuple | list) else "")
         raise Wrong(
             what
             + tr(
                 f" returned {kind}, expected a tuple of {number}.",
-                f" 返回的是 {kind},应当是含 {number} 个元素的元组。",
+                f" 返回的是 {kind}，应当是含 {number} 个元素的元组。",
             )
         )
     return result
@@ -105,7 +109,7 @@ def operation(op, arrays, dz, value, gradients, what: str, hint: str = "", toler
     for k, (got, want) in enumerate(zip(grads, gradients), 1):
         name = tr(
             f"{what}: the gradient of operand {k} (operand {np.shape(want)}, dz {np.shape(dz)})",
-            f"{what}:第 {k} 个操作数的梯度(操作数形状 {np.shape(want)},dz 形状 {np.shape(dz)})",
+            f"{what}：第 {k} 个操作数的梯度（操作数形状 {np.shape(want)}，dz 形状 {np.shape(dz)}）",
         )
         close(got, want, name, hint, tolerance)
     unchanged((*arrays, dz), before, what)
@@ -119,7 +123,7 @@ def unchanged(arrays, before, what: str) -> None:
                 what
                 + tr(
                     " changed an array that it was given; work on a copy.",
-                    " 改动了传给它的数组;请在副本上计算。",
+                    " 改动了传给它的数组；请在副本上计算。",
                 )
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
         return options.run(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where this one ended", file=sys.stderr)
@@ -45,16 +49,22 @@ def parser() -> argparse.ArgumentParser:
     each = command(build_)
     in_folder(each)
     each.add_argument("--language", choices=LANGUAGES, help="of the notebooks (default: as before; a new folder: en)")
-    each.add_argument("--seed", type=int, help="of the hidden tests (default: as before; a new folder draws one)")
+    each.add_argument(
+        "--seed", type=at_least(0), help="of the hidden tests (default: as before; a new folder draws one)"
+    )
     each = command(preflight_)
     in_folder(each)
     each = command(grade_)
     in_folder(each)
     each.add_argument("--again", action="store_true", help="also those graded before")
-    each.add_argument("--cell-seconds", type=float, default=30, help="time for one cell (default 30)")
-    each.add_argument("--total-seconds", type=float, default=300, help="time for one submission (default 300)")
     each.add_argument(
-        "--memory", type=int, default=4096, metavar="MB", help="address space of a submission (default 4096)"
+        "--cell-seconds", type=at_least(1), default=30, metavar="S", help="time for one cell (default 30)"
+    )
+    each.add_argument(
+        "--total-seconds", type=at_least(1), default=300, metavar="S", help="time for one submission (default 300)"
+    )
+    each.add_argument(
+        "--memory", type=at_least(1024), default=4096, metavar="MB", help="address space of a process (default 4096)"
     )
     each.add_argument(
         "--isolation", choices=("auto", "bwrap", "unshare", "none"), default="auto", help="default: what works"
@@ -66,6 +76,17 @@ def parser() -> argparse.ArgumentParser:
     each.add_argument("--to", type=Path, help="the file (default: COURSE/grades.csv)")
     command(prove_)
     return made
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """A whole number on the command line that must not be smaller."""
+
+    def number(text: str) -> int:
+        if not text.strip().isascii() or not text.strip().isdigit() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {smallest}")
+        return int(text)
+
+    return number
 
 
 def chosen(options: argparse.Namespace, folder: Folder) -> list[str]:
@@ -95,6 +116,11 @@ def build_(options: argparse.Namespace) -> int:
     folder = open_folder(options.course, options.language, options.seed, create=True)
     for name in wanted:
         print(build(folder, name), flush=True)
+    others = [name for name in folder.assignments() if name not in wanted]
+    if others and (options.language or options.seed is not None):
+        print(
+            f"note: {', '.join(others)} still has the language and seed of its own build; build it again to change them"
+        )
     print(f"what comes back belongs at {folder.path / 'submitted'}/STUDENT/{wanted[0]}/{wanted[0]}.ipynb")
     return 0
 
@@ -183,10 +209,11 @@ def prove_(options: argparse.Namespace) -> int:
     faults = []
     for name in [find(asked) for asked in options.assignment] or names():
         print(f"{name}:")
-        found, rows = prove(load(name), lambda line: print(f"  {line}", flush=True))
+        assignment = load(name)
+        found, rows = prove(assignment, lambda line: print(f"  {line}", flush=True))
         faults += found
         if not found:
-            write_table(name, rows)
+            write_table(assignment, rows)
             print(f"  {name} holds; its table in the teacher's guides is up to date")
     for fault in faults:
         print(f"WRONG: {fault}")

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from lessons.course import notebooks
+from lessons.course import notebooks, proving
 from lessons.course.folder import Folder, converter, nbgrader_config
 from lessons.course.sources import BEGIN, Assignment, load
 from minilm.errors import InputError
@@ -20,6 +20,8 @@ def build(folder: Folder, name: str) -> str:
     from nbgrader.converters import GenerateAssignment
 
     assignment, own = notebooks.with_private_tests(load(name), folder.path / "private")
+    for task in own:
+        try_out(assignment, task, folder)
     source = folder.path / "source" / name
     shutil.rmtree(source, ignore_errors=True)
     source.mkdir(parents=True)
@@ -39,6 +41,17 @@ def build(folder: Folder, name: str) -> str:
             packed.write(file, f"{name}/{file.name}")
     private = f", your own hidden tests for {', '.join(own)}" if own else ""
     return f"{name}: {len(assignment.tasks)} tasks, {assignment.points} points{private}; hand out {archive}"
+
+
+def try_out(assignment: Assignment, task: str, folder: Folder) -> None:
+    """Raise InputError for a teacher's hidden tests of a task that the reference fails, or that the untouched stub passes."""
+    where = f"{folder.path / 'private' / assignment.name}.py: your hidden tests of {task}"
+    for made, should_pass in ((assignment, True), (proving.as_stub(assignment), False)):
+        sentence = proving.scores(made, task, folder.seed, folder.language)[f"{task}-hidden"][1]
+        if should_pass and sentence:
+            raise InputError(f"{where} fail for the reference solution: {sentence}")
+        if not should_pass and not sentence:
+            raise InputError(f"{where} pass where nothing was written; let them call the student's function")
 
 
 def run(made: Any, folder: Folder) -> None:

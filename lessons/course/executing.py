@@ -32,12 +32,14 @@ SENTENCES = {
         "total": "The notebook ran longer than {} seconds in all; this cell was not run.",
     },
     "zh": {
-        "time": "这个单元格运行超过 {} 秒,已被终止。",
-        "dead": "这个单元格使 Python 进程终止了(内存耗尽、os._exit 或崩溃)。",
-        "total": "整个笔记本运行超过 {} 秒;这个单元格没有运行。",
+        "time": "这个单元格运行超过 {} 秒，已被终止。",
+        "dead": "这个单元格使 Python 进程终止了（内存耗尽、os._exit 或崩溃）。",
+        "total": "整个笔记本运行超过 {} 秒；这个单元格没有运行。",
     },
 }
 OUTPUT_LIMIT = 200_000  # characters of one cell
+# Jupyter's exit() ends the kernel a moment later, in somebody else's cell; Python's raises SystemExit where it stands
+NO_EXIT = "--InteractiveShellApp.exec_lines=['del exit, quit']"
 SOCKET_FOLDER = 60  # characters: a Unix socket's whole path has room for about 100
 
 
@@ -141,7 +143,7 @@ class SandboxedExecute(NbGraderPreprocessor):
     def kernel(self, work: Path) -> AsyncKernelManager:
         """A kernel in the sandbox; its sockets and its connection file lie in `work`."""
         sandbox = Sandbox(self.mode, Path(self.hidden), self.memory_mb)
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", NO_EXIT]
         manager = AsyncKernelManager(transport="ipc", ip=str(work / "s"), connection_file=str(work / "kernel.json"))
         manager._kernel_spec = KernelSpec(argv=sandbox.command(work, argv), display_name="Python 3", language="python")
         return manager

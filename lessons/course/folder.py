@@ -71,6 +71,8 @@ def open_folder(path: Path, language: str | None = None, seed: int | None = None
     Raises InputError for a folder that is no course folder.
     """
     path = path.resolve()
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; choose a folder for the course")
     file = path / "course.json"
     if not file.exists() and not create:
         raise InputError(
@@ -84,8 +86,10 @@ def open_folder(path: Path, language: str | None = None, seed: int | None = None
         raise InputError(f"{path} holds other files; choose a new or empty folder for the course")
     try:
         known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        if not isinstance(known, dict) or not isinstance(known.get("seed", 0), int) or known.get("seed", 0) < 0:
+            raise ValueError('expected {"language": ..., "seed": ...}, the seed a whole number of at least 0')
     except ValueError as error:
-        raise InputError(f"{file} is not JSON ({error}); correct it or delete it and build again") from error
+        raise InputError(f"{file} cannot be read ({error}); correct it, or delete it and build again") from error
     language = language or known.get("language", "en")
     if language not in LANGUAGES:
         raise InputError(f"{file}: language {language!r} is not one of {', '.join(LANGUAGES)}")

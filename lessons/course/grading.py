@@ -165,17 +165,21 @@ def feedback(folder: Folder, name: str, progress: Any) -> list[Path]:
     from nbgrader.preprocessors import GetGrades
 
     from lessons.course.hiding import HideHiddenTests
+    from lessons.course.typesetting import FormulasAsMathML, without_network
 
-    config.GenerateFeedback.preprocessors = [GetGrades, HideHiddenTests, CSSHTMLHeaderPreprocessor]
+    config.GenerateFeedback.preprocessors = [GetGrades, HideHiddenTests, FormulasAsMathML, CSSHTMLHeaderPreprocessor]
     config.HideHiddenTests.language = folder.language
     graded = sorted(p.parent.name for p in (folder.path / "autograded").glob(f"*/{name}"))
     if not graded:
         raise InputError(
             f"nothing of {name} is graded yet; run: python -m lessons.course grade {name} --course {folder.path}"
         )
+    pages = []
     for student in progress(graded):
         run(converter(GenerateFeedback, folder, config, name, student), folder)
-    return [folder.path / "feedback" / student / name / f"{name}.html" for student in graded]
+        pages.append(folder.path / "feedback" / student / name / f"{name}.html")
+        without_network(pages[-1])
+    return pages
 
 
 def export(folder: Folder, chosen: list[str], to: Path) -> int:

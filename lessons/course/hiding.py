@@ -10,7 +10,7 @@ from traitlets import Unicode
 
 SENTENCES = {
     "en": {"passed": "# Hidden tests: passed.", "failed": "# Hidden tests: this is what was found."},
-    "zh": {"passed": "# 隐藏测试:通过。", "failed": "# 隐藏测试:发现了以下问题。"},
+    "zh": {"passed": "# 隐藏测试：通过。", "failed": "# 隐藏测试：发现了以下问题。"},
 }
 REGION = re.compile(r"### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS\n?", re.DOTALL)
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lessons.course.sources import FOLDER, STUB, Assignment, Cell, in_language, parse, translated
+from lessons.course.sources import FOLDER, STUB, Assignment, Cell, in_language, names, parse, translated
 from minilm.errors import InputError
 
 HIDDEN = "### BEGIN HIDDEN TESTS\n{}\n### END HIDDEN TESTS"
 FRESH = 'import sys\n\nsys.modules.pop("checks", None)\nimport checks\n\nchecks.ready()'
 ABOVE_HIDDEN = {
     "en": "# Hidden tests: {} points. They call your function with other numbers and shapes.",
-    "zh": "# 隐藏测试:{} 分。用别的数和形状调用你的函数。",
+    "zh": "# 隐藏测试：{} 分。用别的数和形状调用你的函数。",
 }
 CODE_STUB = {language: f"{text}\nraise NotImplementedError()" for language, text in STUB.items()}
 
@@ -75,19 +76,28 @@ def checks_file(language: str) -> str:
 def with_private_tests(assignment: Assignment, folder: Path) -> tuple[Assignment, list[str]]:
     """The assignment with the teacher's own hidden tests, folder/NAME.py, and the tasks whose tests were replaced.
 
-    Raises InputError for anything in the file but hidden tests of its tasks.
+    Raises InputError for anything in the folder but hidden tests of tasks that there are.
     """
+    for other in folder.glob("*.py"):
+        if other.stem not in names():
+            raise InputError(f"{other}: there is no assignment {other.stem}; it must be one of {', '.join(names())}")
     path = folder / f"{assignment.name}.py"
     if not path.exists():
         return assignment, []
-    own = {cell.task: cell for cell in parse(path.read_text(encoding="utf-8"), path.name) if cell.kind == "hidden"}
-    others = [
-        cell for cell in parse(path.read_text(encoding="utf-8"), path.name) if cell.kind not in ("hidden", "text")
-    ]
-    strangers = sorted(set(own) - set(assignment.tasks))
-    if others or strangers or not all(cell.points for cell in own.values()):
+    found = [cell for cell in parse(path.read_text(encoding="utf-8"), path.name) if cell.kind != "text"]
+    own = {cell.task: cell for cell in found}
+    wrong = [cell for cell in found if cell.kind != "hidden" or not cell.points or cell.task not in assignment.tasks]
+    if wrong or not found:
         raise InputError(
             f'{path}: every cell here must start with `# %% hidden="TASK" points=N`, TASK one of {", ".join(assignment.tasks)}'
         )
+    if len(own) < len(found):
+        raise InputError(f"{path}: a task has two cells; put all its tests into one")
+    for cell in found:
+        try:
+            ast.parse(cell.source)
+        except SyntaxError as error:
+            line = (error.text or "").strip()
+            raise InputError(f"{path}: the tests of {cell.task} are no Python: {error.msg}, {line!r}") from error
     cells = tuple(own[c.task] if c.kind == "hidden" and c.task in own else c for c in assignment.cells)
     return replace(assignment, cells=cells), sorted(own)

@@ -13,7 +13,8 @@ from lessons.course.folder import Folder
 
 LARGEST = 20 << 20  # bytes
 ODD = re.compile(
-    r"\bchecks\.\w+\s*=[^=]|\bsetattr\(|\bnp\.[\w.]+\s*=[^=]|sys\.modules|sys\.path|__builtins__|\bbuiltins\b|_render_traceback_|os\._exit|"
+    r"\bchecks\.\w+\s*=[^=]|\bsetattr\(|\bnp\.[\w.]+\s*=[^=]|sys\.modules|sys\.path|__builtins__|\bbuiltins\b|_render_traceback_|"
+    r"os\.(?:_exit|fork|exec|kill|system|popen)|"
     r"\bsubprocess\b|\bsocket\b|get_ipython|\bsettrace\b|\bsetprofile\b|\batexit\b|\bctypes\b|\bgc\.get|\bopen\("
 )
 

@@ -27,10 +27,10 @@ from lessons.course.sources import (
     with_wrong,
     wrong_solutions,
 )
-from minilm.errors import InputError
 from minilm.files import write_text
 
 GUIDE = Path(__file__).with_name("guide")
+AFTER_TABLES = "<!-- tables of further assignments: prove writes them here -->"
 HEADS = {
     "en": "| task | mistake | visible tests | hidden tests | score |",
     "zh": "| 题目 | 错误 | 可见测试 | 隐藏测试 | 总分 |",
@@ -150,16 +150,15 @@ def between(name: str) -> re.Pattern[str]:
     return re.compile(f"(?<=<!-- table of {name} -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
 
 
-def write_table(name: str, rows: list[Row]) -> None:
-    """Put an assignment's table into the teacher's guides."""
+def write_table(assignment: Assignment, rows: list[Row]) -> None:
+    """Put an assignment's table into the teacher's guides; a new assignment's after the others, with its heading."""
     for language in LANGUAGES:
         path = GUIDE / f"teacher.{language}.md"
         text = path.read_text(encoding="utf-8")
-        place = between(name).search(text)
-        if place is None:
-            raise InputError(
-                f"{path} has no place for the table: <!-- table of {name} --> and <!-- end of table -->, a line each"
-            )
-        filled = f"{text[: place.start()]}\n{table(rows, language)}\n\n{text[place.end() :]}"
-        if filled != text:
+        if not between(assignment.name).search(text):
+            heading = f"### {assignment.title(language)}"
+            place = f"{heading}\n\n<!-- table of {assignment.name} -->\n<!-- end of table -->\n\n{AFTER_TABLES}"
+            text = text.replace(AFTER_TABLES, place)
+        filled = between(assignment.name).sub(lambda _: f"\n{table(rows, language)}\n\n", text)  # noqa: B023
+        if filled != text or filled != path.read_text(encoding="utf-8"):
             write_text(path, filled)

@@ -6,6 +6,7 @@ Bubblewrap is asked first, then unshare (both Linux). Time and memory limits hol
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIMITS = Path(__file__).with_name("limits.py")
+PROCESSES = 256  # and threads, more than the teacher has at the moment
 MODES = ("auto", "bwrap", "unshare", "none")
 SAYS = {
     "bwrap": "students' code runs in bubblewrap: no network, the course folder not visible, files read-only",
@@ -33,7 +35,8 @@ class Sandbox:
 
     def command(self, work: Path, argv: list[str]) -> list[str]:
         """`argv` inside: `work` is the only folder that it can write to."""
-        limited = [sys.executable, str(LIMITS), str(self.memory_mb), *argv] if os.name == "posix" else argv
+        limits = [sys.executable, str(LIMITS), str(self.memory_mb), str(PROCESSES + running())]
+        limited = [*limits, *argv] if os.name == "posix" else argv
         if self.mode == "bwrap":  # as PID 1: a kernel whose parent is PID 1 takes itself for an orphan
             return [
                 "bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
@@ -56,6 +59,18 @@ class Sandbox:
         return limited
 
 
+def running() -> int:
+    """The processes and threads that this user has: some systems count them together with those in the sandbox."""
+    count = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            if status.stat().st_uid == os.getuid():
+                count += int(re.search(r"^Threads:\s*(\d+)", status.read_text(), re.MULTILINE)[1])  # type: ignore[index]
+        except (OSError, TypeError):  # it has ended
+            continue
+    return count or 4096  # a system without /proc
+
+
 def environment(work: Path) -> dict[str, str]:
     """What a student's process knows of ours: enough to find Python and its packages, nothing else."""
     kept = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
@@ -74,7 +89,8 @@ def sandbox(wanted: str, hidden: Path, memory_mb: int, work: Path) -> Sandbox:
         made = Sandbox(mode, hidden, memory_mb)
         if mode == "none" or works(made, work):
             return made
-    raise InputError(f"--isolation {wanted} does not work on this system; use auto, or one of {', '.join(MODES[1:])}")
+    others = [mode for mode in MODES if mode != wanted]
+    raise InputError(f"--isolation {wanted} does not work on this system; use one of {', '.join(others)}")
 
 
 PROBE = """

@@ -154,6 +154,8 @@ def check(assignment: Assignment) -> None:
 def wrong_solutions(assignment: Assignment) -> list[Wrong]:
     """Those of lessons/assignments/NAME.wrong.toml. Raises InputError where `old` is not in the reference exactly once."""
     path = FOLDER / f"{assignment.name}.wrong.toml"
+    if not path.exists():
+        raise InputError(f"{path} is missing: the mistakes that the tests of {assignment.name} must catch")
     entries = tomllib.loads(path.read_text(encoding="utf-8"))["wrong"]
     for entry in entries:
         reference = next((c.source for c in assignment.cells if c.kind == "task" and c.task == entry["task"]), "")
@@ -161,6 +163,7 @@ def wrong_solutions(assignment: Assignment) -> list[Wrong]:
             raise InputError(
                 f"{path.name}: {entry['en']!r}: `old` is not in the solution of {entry['task']} exactly once"
             )
+    entries.sort(key=lambda entry: assignment.tasks.index(entry["task"]))
     return [Wrong(e["task"], {lang: e[lang] for lang in LANGUAGES}, e["old"], e["new"]) for e in entries]
 
 

@@ -2,10 +2,12 @@
 
 import ast
 import re
+import shutil
 
 import pytest
 
 from lessons.course import proving, sources
+from lessons.course.__main__ import main
 from minilm.errors import InputError
 
 NAMES = sources.names()
@@ -98,7 +100,7 @@ def test_both_languages_have_the_same_headings_and_formulas(assignment):
     for en, zh in zip(*by_language, strict=True):
         assert re.findall("^#+", en, re.MULTILINE) == re.findall("^#+", zh, re.MULTILINE)
         assert re.findall(r"\$\$(.+?)\$\$", en, re.DOTALL) == re.findall(r"\$\$(.+?)\$\$", zh, re.DOTALL)
-        assert re.findall(r"\((\d+) ", en.splitlines()[0]) == re.findall(r"\((\d+) ", zh.splitlines()[0])
+        assert re.findall(r"\((\d+) ", en.splitlines()[0]) == re.findall(r"（(\d+) ", zh.splitlines()[0])
 
 
 def test_the_headings_tell_the_points(assignment):
@@ -141,3 +143,46 @@ def test_jupytext_reads_a_source_as_we_do(assignment):
     theirs = [cell.source.strip() for cell in notebook.cells if cell.metadata]
     ours = [cell.source.strip() for cell in assignment.cells if cell.kind != "free"]
     assert theirs == ours
+
+
+TINY = '''"""A tiny assignment."""
+
+# %% [markdown] lang="en"
+# # Assignment 9: doubling
+
+# %% [markdown] lang="zh"
+# # 作业 9：加倍
+
+# %% task="double"
+def double(x):
+    ### BEGIN SOLUTION
+    return 2 * x
+    ### END SOLUTION
+
+# %% test="double" points=60
+assert double(1) == 2
+
+# %% hidden="double" points=40
+assert double(3) == 6
+'''
+MISTAKE = '[[wrong]]\ntask = "double"\nen = "added"\nzh = "加错"\nold = "2 * x"\nnew = "1 + x"\n'
+
+
+def test_an_assignment_is_added_by_its_own_files_and_nothing_else(tmp_path, monkeypatch, capsys):
+    guide = shutil.copytree(proving.GUIDE, tmp_path / "guide")
+    folder = shutil.copytree(sources.FOLDER, tmp_path / "assignments")
+    monkeypatch.setattr(sources, "FOLDER", folder)
+    monkeypatch.setattr(proving, "GUIDE", guide)
+    (folder / "a9_double.py").write_text(TINY, encoding="utf-8")
+    assert sources.find("A9") == "a9_double"
+    assert main(["prove", "a9"]) == 2
+    assert "a9_double.wrong.toml is missing" in capsys.readouterr().err
+    (folder / "a9_double.wrong.toml").write_text(MISTAKE, encoding="utf-8")
+    before = (guide / "teacher.zh.md").read_text(encoding="utf-8")
+    for _ in range(2):  # the second time changes nothing
+        assert main(["prove", "a9"]) == 0
+        after = (guide / "teacher.zh.md").read_text(encoding="utf-8")
+        assert after.count("### 作业 9：加倍\n\n<!-- table of a9_double -->\n\n| 题目 |") == 1
+        assert "| `double` | 加错 | 0 | −40 | 60 |" in after
+        assert after.index("table of a2_attention") < after.index("table of a9_double") < after.index("## 教学安排")
+        assert {*before.splitlines()} <= {*after.splitlines()}

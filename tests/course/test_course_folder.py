@@ -9,7 +9,7 @@ import sys
 import pytest
 from submissions import Class, grade_id
 
-from lessons.course import folder, notebooks, preflight, sandbox, sources
+from lessons.course import building, folder, notebooks, preflight, sandbox, sources
 from lessons.course.__main__ import main
 from minilm.errors import InputError
 
@@ -123,6 +123,7 @@ def test_the_preflight_command_reports_and_fails(course, capsys):
         (["preflight", "--course", "nowhere"], "no course folder"),
         (["preflight", "a9"], "there is no assignment a9"),
         (["preflight", "a2"], "a2_attention was not built"),
+        (["preflight", "--course", __file__], "is a file; choose a folder"),
     ],
 )
 def test_a_wrong_command_says_what_to_do(course, arguments, sentence, capsys):
@@ -202,3 +203,55 @@ def test_a_sandbox_that_does_not_hold_is_not_used(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="does not work"):
         sandbox.sandbox("unshare", tmp_path / "class", 2048, work)
     assert sandbox.sandbox("auto", tmp_path / "class", 2048, work).mode == "none"
+
+
+@pytest.mark.parametrize("option", ["--cell-seconds=-3", "--total-seconds=0", "--memory=10", "--memory=4e3"])
+def test_a_limit_that_means_nothing_is_refused(course, option, capsys):
+    with pytest.raises(SystemExit):
+        main(["grade", "a1", "--course", str(course.path), option])
+    assert "is not a whole number of at least" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"seed": "x"}', '{"seed": -5}', "{"])
+def test_settings_that_cannot_be_read_are_named(course, text, capsys):
+    (course.path / "course.json").write_text(text)
+    assert main(["preflight", "--course", str(course.path)]) == 2
+    assert "course.json cannot be read" in capsys.readouterr().err
+
+
+TANH = '# %% hidden="tanh" points=2\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        (NAME, "print(1)\n", "must start with"),
+        (NAME, '# %% hidden="tan" points=2\ntanh(1)\n', "must start with"),
+        (NAME, '# %% hidden="tanh"\ntanh(1)\n', "must start with"),
+        (NAME, '# %% test="tanh" points=2\ntanh(1)\n', "must start with"),
+        (NAME, f"{TANH}tanh(1)\n{TANH}tanh(2)\n", "two cells"),
+        (NAME, f"{TANH}tanh(1\n", "tests of tanh are no Python"),
+        ("a1", f"{TANH}tanh(1)\n", "there is no assignment a1"),
+        (
+            NAME,
+            f'{TANH}checks.close(tanh(np.zeros(1))[0], [1.0], "tanh(0)")\n',
+            "reference solution: Wrong: tanh\\(0\\) is 0, expected 1",
+        ),
+        (NAME, f"{TANH}tanh\n", "pass where nothing was written"),
+        (NAME, f'{TANH}checks.close(tanh(np.zeros(1))[0], [0.0], "tanh(0)")\n', ""),
+    ],
+)
+def test_a_teachers_own_tests_are_tried(course, file, text, sentence):
+    (course.path / "private" / f"{file}.py").write_text(text, encoding="utf-8")
+
+    def attempt():
+        assignment, own = notebooks.with_private_tests(sources.load(NAME), course.path / "private")
+        for task in own:
+            building.try_out(assignment, task, course)
+        return own
+
+    if sentence:
+        with pytest.raises(InputError, match=sentence):
+            attempt()
+    else:
+        assert attempt() == ["tanh"]

@@ -1,8 +1,31 @@
-"""Submissions as students hand them in, made from a course folder's source and release: right, wrong, broken and hostile."""
+"""What the tests of the course share: a teacher's commands; submissions as students hand them in, right, wrong, broken."""
 
 import copy
+import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def course_command(course: Path, *arguments: str, code: int = 0) -> str:
+    """python -m lessons.course, in a process of its own; what it printed."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
+    line = [sys.executable, "-m", "lessons.course", *arguments, "--course", str(course)]
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3600)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert not done.stderr or "%" in done.stderr, done.stderr  # a progress bar at most
+    return done.stdout
+
+
+def exported(course: Path) -> dict[str, dict[str, str]]:
+    """student → their line of grades.csv, of a course with one assignment."""
+    course_command(course, "export")
+    with open(course / "grades.csv", encoding="utf-8-sig", newline="") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
 
 
 class Class:
