@@ -13,6 +13,7 @@ from lessons.book.pages import LABEL, Equation, Page, Prose, Quote, Run, without
 
 SOLUTION = {"en": "Solution", "zh": "解答"}
 BETWEEN_CHINESE = re.compile("(?<=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef“”])\n(?=[\u4e00-\u9fff\uff00-\uffef“])")
+EMPHASIS = re.compile("(?<![*])[*](?![*\\s])([^*\n]*[\u4e00-\u9fff][^*\n]*)(?<!\\s)[*](?![*])")
 SETUP = """\
 import matplotlib.pyplot as plt
 
@@ -98,11 +99,14 @@ def shown(part: Prose | Quote | Equation, page: Page, reader: bool) -> str:
         return f"```{{code-block}} python\n:caption: {part.place}\n{part.code}\n```"
     if isinstance(part, Equation):
         if reader:
-            return f"$$\n{part.latex}\n\\tag{{{part.name}}}\n$$"
-        return f"$$\n{part.latex}\n$$ (eq-{page.name.partition('_')[2] or page.name}-{part.name})"
+            return f"$$\n{part.latex}\n$$\n\n{part.source}"
+        label = f"eq-{page.name.partition('_')[2] or page.name}-{part.name}"
+        return f"$$\n{part.latex}\n$$ ({label})\n\n:::{{rst-class}} formula-source\n{part.source}\n:::"
     text = folded(without_checks(part.text), page.language)
     if page.language == "zh":  # a line that ends between two Chinese characters ends without a space
         text = BETWEEN_CHINESE.sub("", text)
+        if not reader:
+            text = EMPHASIS.sub(r'<em class="zh">\1</em>', text)
     return plain(text) if reader else re.sub(r"\]\((\d\d_\w+)\.md", r"](\1.ipynb", text)  # what Sphinx reads
 
 

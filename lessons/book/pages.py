@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lessons.book import LESSONS
 from lessons.book.cells import Cell, cells_of
-from lessons.book.quoting import latex, quoted
+from lessons.book.quoting import latex, quoted, source_of
 from minilm.errors import InputError
 
 OPENING = re.compile(r"```\{(cell|quoted|formula)\} (\S+)$")
@@ -63,6 +63,7 @@ class Equation:
 
     name: str
     latex: str
+    source: str = field(compare=False)  # where the documents have it, and the command that explains it, in words
 
 
 Part = Prose | Run | Quote | Equation
@@ -150,18 +151,18 @@ def read(name: str, language: str, figure_language: str | None = None) -> Page:
         else:
             raise InputError(f"{path}, line {number}: the fence is not closed")
         try:
-            parts.append(part(opening[1], opening[2], options, cells))
+            parts.append(part(opening[1], opening[2], options, cells, language))
         except InputError as error:
             raise InputError(f"{path}, line {number}: {error}") from error
     close_text()
     return Page(name, language, source, tuple(parts))
 
 
-def part(kind: str, name: str, options: dict[str, str], cells: dict[str, Cell]) -> Part:
+def part(kind: str, name: str, options: dict[str, str], cells: dict[str, Cell], language: str) -> Part:
     if kind == "quoted":
         return Quote(name, *quoted(name, options.get("within", "")))
     if kind == "formula":
-        return Equation(name, latex(name))
+        return Equation(name, latex(name), source_of(name, language))
     if name not in cells:
         raise InputError(f"there is no cell {name!r}; there are: {', '.join(cells)}")
     return Run(cells[name], options)

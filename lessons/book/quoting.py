@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from pathlib import Path
 
 import minilm
@@ -12,7 +11,6 @@ from minilm import formulas
 from minilm.errors import InputError
 from minilm.formulas.tags import tidy
 
-TYPING = re.compile(r"  # type: ignore\[[\w-]+\]")  # what is said to mypy, not to readers
 PACKAGES = {
     "minilm": Path(minilm.__file__).parent,
     "minilm_kernels": Path(minilm_kernels.__file__).parent,
@@ -60,10 +58,20 @@ def definition(module: str, name: str) -> tuple[str, str]:
     note = node.body[0]
     if isinstance(note, ast.Expr) and isinstance(note.value, ast.Constant) and isinstance(note.value.value, str):
         del lines[note.lineno - node.lineno : (note.end_lineno or note.lineno) - node.lineno + 1]
-    return f"{place}, {name}", tidy([TYPING.sub("", line) for line in lines])
+    return f"{place}, {name}", tidy(lines)
 
 
 def latex(name: str) -> str:
     """The formula of an entry, for a typesetter. Raises InputError for a name that is not known."""
     lines = formulas.find(name).latex.splitlines()
     return lines[0] if len(lines) == 1 else "\n".join([r"\begin{gathered}", " \\\\\n".join(lines), r"\end{gathered}"])
+
+
+def source_of(name: str, language: str) -> str:
+    """Where the documents have a formula, "F4 [004 §3.1]", whether it is wrong there, and the command that explains it."""
+    formula = formulas.find(name)
+    places = [f"{number} [{where}]".strip() for number, where in formula.documents]
+    if formula.right:
+        places.insert(0, {"en": "wrong in the document", "zh": "文档中有误"}[language])
+    command = f"`minilm explain {formula.name}{' --zh' if language == 'zh' else ''}`"
+    return " · ".join([*places, command])

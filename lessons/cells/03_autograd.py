@@ -50,39 +50,31 @@ plt.show()
 class Value:
     """A number that remembers how it was made."""
 
-    def __init__(self, data, parents=(), derivative=None):
-        self.data = data
-        self.parents = parents
-        self.derivative = derivative  # dz → the cotangents of the parents
-        self.grad = 0.0
+    def __init__(self, data, parents=(), derivative=lambda dz: ()):
+        self.data, self.grad = data, 0.0
+        # derivative: dz → the cotangents of the parents
+        self.parents, self.derivative = parents, derivative
 
     def __add__(self, other):
         return Value(self.data + other.data, (self, other), lambda dz: (dz, dz))
 
     def __mul__(self, other):
-        a, b = self.data, other.data
-        return Value(a * b, (self, other), lambda dz: (dz * b, dz * a))
+        x, y = self.data, other.data
+        return Value(x * y, (self, other), lambda dz: (dz * y, dz * x))
 
     def backward(self):
         self.grad = 1.0
-        for node in reversed(topological_order(self)):
-            if node.parents:
-                for parent, cotangent in zip(node.parents, node.derivative(node.grad)):
-                    parent.grad += cotangent
+        for node in reversed(topological_order(self, {})):
+            for parent, cotangent in zip(node.parents, node.derivative(node.grad)):
+                parent.grad += cotangent
 
 
-def topological_order(root):
-    """All nodes below root, each before its consumers."""
-    order, seen = [], set()
-
-    def visit(node):
-        if node not in seen:
-            seen.add(node)
-            for parent in node.parents:
-                visit(parent)
-            order.append(node)
-
-    visit(root)
+def topological_order(node, order):
+    """Add all nodes below this one to `order`, each before its consumers."""
+    for parent in node.parents:
+        if parent not in order:
+            topological_order(parent, order)
+    order[node] = True  # a dictionary keeps the order in which it was filled
     return order
 
 # %% value-run
@@ -109,8 +101,7 @@ def backward_on_arrival(root):
     queue, seen = [root], {root}
     while queue:
         node = queue.pop(0)
-        cotangents = node.derivative(node.grad) if node.parents else ()
-        for parent, cotangent in zip(node.parents, cotangents):
+        for parent, cotangent in zip(node.parents, node.derivative(node.grad)):
             parent.grad += cotangent
             if parent not in seen:
                 seen.add(parent)
@@ -121,14 +112,35 @@ def diamond():
     x = Value(2.0)
     a = x * x
     b = a * Value(3.0)
-    return x, a + b  # 4 x²
+    return x, a, b, a + b  # 4 x²
 
-x, y = diamond()
+
+x, a, b, y = diamond()
 backward_on_arrival(y)
 print("on arrival:        dy/dx =", x.grad)
-x, y = diamond()
+hasty = {"y": y, "a": a, "b": b, "x": x}
+
+x, a, b, y = diamond()
 y.backward()
 print("topological order: dy/dx =", x.grad)
+patient = {"y": y, "a": a, "b": b, "x": x}
+
+# %% diamond-plot hide-input
+places = {"x": (0, 0.9), "a": (1.6, 0.9), "b": (3.0, 1.9), "y": (4.4, 0.9)}
+lines = [("x", "a", 0.18), ("x", "a", -0.18), ("a", "b", 0.0), ("a", "y", 0.0), ("b", "y", 0.0)]
+fig, axes = plt.subplots(1, 2, figsize=(5.8, 2.5), layout="constrained")
+panels = [("on arrival", hasty, "yabx"), ("topological order", patient, "ybax")]
+for ax, (title, nodes, order) in zip(axes, panels):
+    for start, end, bend in lines:
+        bent = {"connectionstyle": f"arc3,rad={bend}", "arrowstyle": "-|>", "shrinkA": 15, "shrinkB": 15}
+        ax.annotate("", places[end], places[start], arrowprops=bent | {"color": "0.4"})
+    for turn, name in enumerate(order, 1):
+        late = nodes is hasty and name == "a"  # it spoke before the 3 had come
+        gradient = "1, then +3" if late else f"{nodes[name].grad:g}"
+        box(ax, places[name], f"${name}$", f"({turn})", gradient, "0.92" if name != "x" else "white")
+    ax.set(title=title, xlim=(-0.6, 5), ylim=(-0.1, 2.9))
+    ax.axis("off")
+plt.show()
 
 # %% paths hide-input
 def calls_along_paths(node):
@@ -143,7 +155,7 @@ for depth in depths:
     for _ in range(depth):
         y = y + y
     paths.append(calls_along_paths(y))
-    nodes.append(len(topological_order(y)))
+    nodes.append(len(topological_order(y, {})))
 
 fig, ax = plt.subplots()
 ax.semilogy(depths, paths, "o-", color="tab:red", label="path by path")
@@ -237,7 +249,7 @@ for label, difference, dtype in kinds:
     slopes = [float(difference(np.tanh, one, dtype(h))) for h in felt]
     ax.loglog(felt, np.abs(np.array(slopes) - true_slope), ".-", label=label)
 ax.set(xlabel="step $h$", ylabel="error of the slope", ylim=(1e-13, 3))
-ax.legend(fontsize=8, loc="upper center")
+ax.legend(fontsize=8, loc="lower left")
 plt.show()
 
 # %% gradient-check

@@ -13,6 +13,22 @@ Q = np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 1.0]])  # 2 queries, d_k = 3
 K = np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 0.0, 1.0]])  # 3 keys
 V = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]])  # 3 values, d_v = 2
 
+# %% picture hide-input
+shares = F.scaled_dot_product_attention(Q[None, None], K[None, None], np.eye(3)[None, None]).data[0, 0]
+fig, axes = plt.subplots(1, 2, figsize=(5.8, 2.9), sharex=True, sharey=True)
+offsets = [(8, -4), (-8, 9), (6, 5)]
+for i, ax in enumerate(axes):
+    mean = shares[i] @ V
+    ax.fill(*V.T, color="0.95")
+    for j in range(3):
+        ax.plot(*zip(mean, V[j]), color="tab:red", lw=8 * shares[i, j], alpha=0.5, solid_capstyle="round")
+        ax.plot(*V[j], "o", color="tab:blue", ms=8)
+        ax.annotate(f"$v_{j + 1}$: {shares[i, j]:.2f}", V[j], offsets[j], textcoords="offset points")
+    ax.plot(*mean, "o", color="tab:red", ms=9)
+    ax.set_title(f"$y_{i + 1}$", color="tab:red")
+    ax.set(xlim=(-0.3, 2.9), ylim=(-0.3, 2.5), aspect="equal")
+plt.show()
+
 # %% scores
 S = Q @ K.T
 print(S)
@@ -29,19 +45,6 @@ print(W, W.sum(axis=1))
 # %% output
 O = W @ V
 print(O)
-
-# %% picture hide-input
-fig, axes = plt.subplots(1, 2, figsize=(5.8, 2.9), sharex=True, sharey=True)
-for i, ax in enumerate(axes):
-    ax.fill(*V.T, color="0.95")
-    for j in range(3):
-        ax.plot(*zip(O[i], V[j]), color="tab:red", lw=8 * W[i, j], alpha=0.5, solid_capstyle="round")
-        ax.plot(*V[j], "o", color="tab:blue", ms=8)
-        ax.annotate(f"$v_{j + 1}$: {W[i, j]:.2f}", V[j], (6, 5), textcoords="offset points")
-    ax.plot(*O[i], "o", color="tab:red", ms=9)
-    ax.set_title(f"$y_{i + 1}$", color="tab:red")
-    ax.set(xlim=(-0.3, 2.9), ylim=(-0.3, 2.5), aspect="equal")
-plt.show()
 
 # %% engine
 def as_heads(a):
@@ -107,6 +110,13 @@ for ax, index, title in zip(axes, (0, 1), ("largest weight", "slope of the softm
 axes[1].legend(fontsize=8)
 plt.show()
 
+# %% unscaled
+q, k = rng.standard_normal(256), rng.standard_normal((4, 256))  # 4 keys, d_k = 256
+s = k @ q
+print("s             ", s)
+print("softmax(s)    ", softmax(s))
+print("softmax(s/16) ", softmax(s / 16))
+
 # %% saturated-gradient
 queries_512, grad_output = rng.standard_normal((2, 1, 500, 1, 512))  # 500 queries
 k, v = rng.standard_normal((2, 1, 500, 8, 512))  # each with 8 keys
@@ -128,10 +138,10 @@ print(wrong)
 
 # %% causal
 T = 6
-x = rng.standard_normal((1, 1, T, 16))
+queries, keys = rng.standard_normal((2, 1, 1, T, 16))
 I = as_heads(np.eye(T))
-everything = F.scaled_dot_product_attention(x, x, I).data[0, 0]
-causal = F.scaled_dot_product_attention(x, x, I, is_causal=True).data[0, 0]
+everything = F.scaled_dot_product_attention(queries, keys, I).data[0, 0]
+causal = F.scaled_dot_product_attention(queries, keys, I, is_causal=True).data[0, 0]
 
 # %% causal-plot hide-input
 fig, axes = plt.subplots(1, 2, figsize=(5.8, 2.9), layout="constrained")
@@ -146,7 +156,7 @@ for ax, weights, title in zip(axes, (everything, causal), ("every key", "causal 
 plt.show()
 
 # %% mask-after
-scores = x[0, 0] @ x[0, 0].T / 4
+scores = queries[0, 0] @ keys[0, 0].T / 4
 seen = np.tri(T, dtype=bool)
 
 after = softmax(scores) * seen  # WRONG: the mask comes after the softmax

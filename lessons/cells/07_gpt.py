@@ -153,7 +153,7 @@ scores = model(tokenizer.encode_array("The st")[None])[0].data[0, -1]
 top = np.argsort(-scores)[:8]
 fig, axes = plt.subplots(1, 3, figsize=(5.8, 2.2), sharey=True, layout="constrained")
 for ax, temperature in zip(axes, (0.5, 1.0, 2.0)):
-    letters = [repr(tokenizer.decode([i]))[1:-1] for i in top]
+    letters = [repr(tokenizer.decode([i]))[1:-1].replace(" ", "␣") for i in top]
     ax.bar(letters, softmax_array(scores / temperature, -1)[top])
     ax.set(title=f"τ = {temperature}", ylim=(0, 1))
 axes[0].set_ylabel("P(next | The st)")

@@ -13,7 +13,7 @@ HEADINGS = {
     "latex": Text("In LaTeX", "LaTeX 写法"),
     "letters": Text("The letters", "符号"),
     "code": Text("The code", "代码"),
-    "also": Text("also tagged", "另见"),
+    "also": Text("also tagged: ", "另见："),
     "example": Text("A worked example", "算例"),
     "counterexample": Text("A counter-example", "反例"),
     "documents": Text("In the documents", "在文档中"),
@@ -22,9 +22,9 @@ HEADINGS = {
 }
 WRONG = Text(
     "As the document has it, this is wrong. What is right: minilm explain {}",
-    "文档中的这个公式有误。正确的写法见：minilm explain {}",
+    "文档中的这个公式有误。正确的写法见：minilm explain {} --zh",
 )
-HAS_WRONG = Text("wrong in {}: minilm explain {}", "{} 的写法有误：minilm explain {}")
+HAS_WRONG = Text("wrong in {}: minilm explain {}", "{} 的写法有误：minilm explain {} --zh")
 NOWHERE = Text("not in the documents", "文档中没有")
 USAGE = Text(
     "minilm explain NAME shows one of them (also by number: F1); --zh in Chinese, --latex for a typesetter.",
@@ -107,7 +107,7 @@ def code(formula: Formula, language: str) -> list[str]:
         last = place
     others = dict.fromkeys(place_of(piece) for piece in found if piece not in shown)
     rest = ", ".join(place for place in others if place not in {place_of(piece) for piece in shown})
-    return lines + (wrapped(rest, "    ", f"  {HEADINGS['also'].said(language)}: ") if rest else [])
+    return lines + (wrapped(rest, "    ", f"  {HEADINGS['also'].said(language)}") if rest else [])
 
 
 def place_of(piece: Excerpt) -> str:

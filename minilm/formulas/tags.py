@@ -20,6 +20,7 @@ REGISTRY, DOCUMENTS = (
 )  # what is said of tags is no tag
 TAG = re.compile(r"\[eq:([^\]]*)\]")
 TRAILING_TAGS = re.compile(r"\s*#\s*(?:\[eq:[^\]]*\]\s*)+$|(?:\s*\[eq:[^\]]*\])+\s*$")
+FOR_TOOLS = re.compile(r"  # (?:type: ignore\[[\w-]+\]|fmt: skip)")  # what is said to mypy or ruff, not to readers
 LEADING_TAGS = re.compile(r"#\s*(?:\[eq:[^\]]*\][\s:]*)+")
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 WORKING_METHODS = ("forward", "update", "__call__", "backward")  # what is shown of a class
@@ -122,7 +123,8 @@ def covers(node: ast.stmt, number: int) -> bool:
 
 
 def tidy(code: list[str]) -> str:
-    """Without the tags, and moved to the left."""
+    """Without the tags and what is said to tools, and moved to the left."""
+    code = [FOR_TOOLS.sub("", line) for line in code]
     code = [LEADING_TAGS.sub("# ", TRAILING_TAGS.sub("", line)).rstrip() for line in code]
     code = [line for line in code if line.strip() != "#"]
     indent = min((len(line) - len(line.lstrip()) for line in code if line), default=0)

@@ -74,6 +74,8 @@ def code_lines(code: str, indent: str) -> Iterable[str]:
         if len(indent + line) > WIDTH and "  #" in line:
             line, _, comment = line.partition("  #")
             yield from wrapped("#" + comment, inner + "# ", inner)
+            if not line.strip():
+                continue
         line = indent + line
         while len(line) > WIDTH:
             cut = line.rfind(" ", len(inner) + 1, WIDTH)

@@ -9,9 +9,10 @@ import pytest
 from formula_numbers_more import ALL_RECOMPUTED
 
 import minilm.formulas as formulas
+from minilm import cli
 from minilm.errors import InputError
 from minilm.formulas.registry import by_name
-from minilm.formulas.tags import excerpts
+from minilm.formulas.tags import excerpts, tidy
 from minilm.formulas.writing import WIDTH, code_lines, width, wrapped
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +108,19 @@ def test_an_unknown_name_is_told_its_neighbours():
         formulas.find("xyzzy")
 
 
+def test_the_command(capsys):
+    assert cli.main(["explain", "F1", "--zh"]) == 0
+    assert capsys.readouterr().out == formulas.explain("attention", "zh") + "\n"
+    assert cli.main(["explain", "rotary", "--latex"]) == 0
+    assert capsys.readouterr().out == formulas.explain("rotary", latex=True) + "\n"
+    assert cli.main(["explain"]) == 0
+    assert capsys.readouterr().out == formulas.overview() + "\n"
+    assert cli.main(["explain", "atention"]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert "there is no formula 'atention'; did you mean attention" in err
+
+
 SOURCE = '''
 def f(x):
     """y = 2 x.    [eq:double]
@@ -142,6 +156,22 @@ def test_what_a_tag_marks():
     assert found["whole"][0].code == "def g(x):\n    return x"
     assert found["class"][0].definition == "C.forward"
     assert found["class"][0].code == "def forward(self):\n    return 1"
+
+
+def test_what_is_said_to_tools_is_not_shown():
+    code = [
+        "    def f(  # type: ignore[override]  # why",
+        "        x",
+        "    ):  # fmt: skip",
+        "        y = x  # [eq:double]",
+    ]
+    assert tidy(code) == "def f(  # why\n    x\n):\n    y = x"
+
+
+def test_a_long_comment_leaves_no_empty_line():
+    lines = list(code_lines("    # " + "so many words " * 12 + "\n    return x", "  "))
+    assert all(line.strip() for line in lines)
+    assert lines[-1] == "      return x"
 
 
 def test_long_lines_are_broken():

@@ -12,6 +12,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
+NARROW = "[...document.querySelectorAll('td')].some(cell => cell.innerText.length > 6 && cell.clientWidth < 64)"
+
+
 def can_look() -> bool:
     return CHROMIUM is not None and find_spec("playwright") is not None
 
@@ -20,7 +23,7 @@ def look(book: Path, pictures: Path | None = None) -> list[str]:
     """Open every page of both languages, on a desktop and a phone, light and dark; what is wrong, one line each.
 
     Wrong is a message of an error on the console, a request that leaves the book or fails, a page that scrolls sideways, a
-    formula that MathJax could not set.
+    formula that MathJax could not set, a column of a table in which words stand letter below letter.
     """
     from playwright.sync_api import sync_playwright
 
@@ -33,6 +36,7 @@ def look(book: Path, pictures: Path | None = None) -> list[str]:
                     where = f"{page_path.parent.name}/{page_path.stem} {screen} {scheme}"
                     viewport = {"width": width, "height": height}
                     context = browser.new_context(viewport=viewport, color_scheme=scheme)  # type: ignore[arg-type]
+                    context.set_default_timeout(120_000)  # a machine may be busy
                     page = context.new_page()
                     seen: list[str] = []
                     page.on("console", lambda m, s=seen: s.append(m.text) if m.type == "error" else None)
@@ -47,6 +51,8 @@ def look(book: Path, pictures: Path | None = None) -> list[str]:
                         seen.append("scrolls sideways")
                     if page.evaluate("document.querySelectorAll('[data-mjx-error]').length"):
                         seen.append("a formula cannot be set")
+                    if page.evaluate(NARROW):
+                        seen.append("a column of a table is too narrow for its words")
                     wrong += [f"{where}: {each}" for each in seen]
                     if pictures:
                         pictures.mkdir(parents=True, exist_ok=True)

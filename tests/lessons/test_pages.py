@@ -9,7 +9,7 @@ from lessons.book import LANGUAGES, LESSONS
 from lessons.book.cells import cells_of, phrases, skeleton, split, words_of
 from lessons.book.notebooks import shown
 from lessons.book.pages import Equation, Prose, Quote, names, path_of, read, without_checks
-from lessons.book.quoting import quoted
+from lessons.book.quoting import quoted, source_of
 from lessons.book.stating import states
 from minilm import formulas
 from minilm.errors import InputError
@@ -135,6 +135,23 @@ def test_the_readers_notebook_has_no_sphinx_in_it(name):
                 assert not re.search(r"\{(n|check|ref|eq|numref)\}`|^:::|^\([\w-]+\)=$|^\$\$ \(", text, re.MULTILINE), (
                     text
                 )
+
+
+def test_a_formula_says_where_the_documents_have_it():
+    assert source_of("weighted-sum", "en") == "F5 [004 §3.1] · `minilm explain weighted-sum`"
+    assert source_of("unscaled-weights", "zh") == "文档中有误 · F4 [004 §3.1] · `minilm explain unscaled-weights --zh`"
+    assert source_of("unbroadcast", "en") == "`minilm explain unbroadcast`"
+    page = read("04_attention", "en")
+    equation = next(part for part in page.parts if isinstance(part, Equation))
+    for reader in (True, False):
+        assert "F1 [000 §4.2" in shown(equation, page, reader)
+
+
+def test_chinese_is_emphasized_by_dots_and_titles_are_slanted():
+    page, text = read("04_attention", "zh"), Prose("输出*就是*权重，**头**见 *Deep Sets*，$a * b$ 与 $c * d$。")
+    assert shown(text, page, reader=True) == text.text
+    wanted = '输出<em class="zh">就是</em>权重，**头**见 *Deep Sets*，$a * b$ 与 $c * d$。'
+    assert shown(text, page, reader=False) == wanted
 
 
 def test_numbers_are_compared_to_their_last_digit():

@@ -156,7 +156,9 @@ FORMULAS = (
         "cross-entropy",
         Text("cross-entropy", "交叉熵"),
         "L = −Σ_c y_c ln ŷ_c,  ŷ = softmax(z), averaged over the tokens",
-        r"L = -\frac1N \sum_{i=1}^{N} \sum_c y_{ic} \ln \hat y_{ic},\quad \hat y_i = \mathrm{softmax}(z_i)",
+        r"L = -\frac1N \sum_{i=1}^{N} \sum_c y_{ic} \ln \hat y_{ic}"
+        "\n"
+        r"\hat y_i = \mathrm{softmax}(z_i)",
         Text(
             "The surprise at what really came. The document says that the sum runs over N samples: it runs over the classes; "
             "over the samples the mean is taken.",
@@ -179,7 +181,9 @@ FORMULAS = (
         "likelihood",
         Text("the probability of a text, by the chain rule", "文本的概率与链式法则"),
         "P(w_1 … w_n) = Π_t P(w_t | w_<t),  L = −(1/N) Σ_t ln P(w_t | w_<t)",
-        r"P(w_1 \dots w_n) = \prod_t P(w_t \mid w_{<t}),\quad L = -\frac1N \sum_t \ln P(w_t \mid w_{<t})",
+        r"P(w_1 \dots w_n) = \prod_t P(w_t \mid w_{<t})"
+        "\n"
+        r"L = -\frac1N \sum_t \ln P(w_t \mid w_{<t})",
         Text(
             "A language model gives a text a probability, token by token. To train is to make the likelihood of "
             "real texts large, "

@@ -128,7 +128,7 @@ FORMULAS = (
         "unbroadcast",
         Text("the gradient of broadcasting", "广播的梯度"),
         "db = Σ over the axes along which b was repeated, of dZ",
-        r"\bar b = \sum_{\mathrm{repeated\ axes}} \bar Z",
+        r"Z_{ij} = X_{ij} + b_j \quad\Rightarrow\quad \bar b_j = \sum_i \bar Z_{ij}",
         Text(
             "What was repeated in the forward pass gets the sum of all its gradients.",
             "前向时被重复的量，反向时得到它所有梯度之和。",
