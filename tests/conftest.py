@@ -18,6 +18,7 @@ settings.register_profile("ci", parent=settings.get_profile("dev"), derandomize=
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+FOLDER = Path(__file__).parent
 COMPILER = pytest.StashKey[subprocess.Popen]()
 
 
@@ -33,6 +34,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             [sys.executable, "-m", "minilm", "kernels"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")])},
         )  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders that hardly need compiled kernels come first, so that nobody compiles what is being compiled already."""
+    first = [FOLDER / name for name in ("gpu", "text", "data", "metrics", "lessons", "formulas")]
+    items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in first))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

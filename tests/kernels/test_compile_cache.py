@@ -99,6 +99,7 @@ for form in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_siblings_compiled_by_two_processes_stay_apart(tmp_path):
     """The two forms of GELU are made by one factory: to the linker they must not be one function."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINILM_CACHE_DIR": str(tmp_path)}
