@@ -167,7 +167,8 @@ def exp2(v: np.ndarray) -> Lanes:
 
 
 def exp2_of_product(v: np.ndarray, factor: float) -> Lanes:
-    return exp2(v * v.dtype.type(factor))
+    least = v.dtype.type(-254 if v.dtype == np.float32 else -2046)  # far below what counts as 0, far above an overflow
+    return exp2(np.maximum(v, least / factor) * v.dtype.type(factor))
 
 
 def strided(p: Pointer, rows: int, columns: int, row: int, column: int) -> np.ndarray:
