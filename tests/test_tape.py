@@ -51,6 +51,7 @@ def test_a_long_chain(length):
     assert x.grad.tolist() == [1]
 
 
+@pytest.mark.slow
 def test_a_long_chain_can_be_dropped_without_backward():
     """Neither Python's recursion limit nor the C stack may be hit when 100,000 nodes go at once."""
     y = leaf(1.0)

@@ -94,10 +94,9 @@ def test_the_first_quarter_of_an_hour(first_run, trained):
     assert minilm.fresh("evaluate 'my run' --corpus t.txt").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=["Ctrl-C", "SIGTERM"]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_stopped_and_resumed_with_the_printed_command(minilm, number):
     undisturbed = minilm.start(f"train --corpus t.txt --out whole --quiet {LONG}")
     process = minilm.start(f"train --corpus t.txt --out run {LONG}")

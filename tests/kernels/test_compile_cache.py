@@ -65,6 +65,7 @@ def test_found_again_and_never_stale(package, tmp_path):
     assert run(package, cache) == (31, 1, 0)
 
 
+@pytest.mark.slow
 def test_a_read_only_package_has_a_cache(package, tmp_path):
     for folder, _, files in os.walk(package):
         for name in files:
@@ -125,6 +126,7 @@ def test_what_a_factory_makes_needs_names_of_its_own():
         make(3, part)
 
 
+@pytest.mark.slow
 def test_another_processor_has_binaries_of_its_own(package, tmp_path):
     cache = tmp_path / "cache"
     assert run(package, cache) == (21, 0, 1)

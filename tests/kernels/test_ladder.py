@@ -14,6 +14,8 @@ from minilm_kernels import reference
 from minilm_kernels.ladder import ATTENTION, PRODUCT, Rung
 from minilm_kernels.ladder.inputs import check_attention, check_product
 
+pytestmark = pytest.mark.slow  # every rung is compiled
+
 try:
     import numba  # noqa: F401
 
