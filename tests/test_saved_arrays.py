@@ -82,6 +82,25 @@ def test_arrays_that_are_saved_in_a_tuple_are_watched_too():
         y.sum().backward()
 
 
+@pytest.mark.parametrize("part", range(3))
+def test_queries_keys_and_values_of_one_array_are_watched(part):
+    """Of views that together are all of an array that array is looked at; of a part of an array only the part."""
+    x = Tensor(np.ones((1, 4, 3 * 8)), requires_grad=True)
+    y = F.self_attention(x, 2)
+    x.data[0, 1, 8 * part] = 2
+    with pytest.raises(RuntimeError, match="self_attention saved"):
+        y.sum().backward()
+    store = np.ones((1, 3, 2, 4, 8))  # the second head of each is nobody's
+    q, k, v = (Tensor(store[:, i, :1], requires_grad=True) for i in range(3))
+    y = F.scaled_dot_product_attention(q, k, v)
+    store[:, :, 1] = 3
+    y.sum().backward()
+    y = F.scaled_dot_product_attention(q, k, v)
+    store[0, part, 0, 1, 0] = 2
+    with pytest.raises(RuntimeError, match="scaled_dot_product_attention saved"):
+        y.sum().backward()
+
+
 def test_an_optimizer_step_between_forward_and_backward_is_seen():
     p = Parameter(np.ones((40, 40)))
     optimizer = optim.SGD([p], lr=0.1)
