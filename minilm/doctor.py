@@ -103,7 +103,7 @@ def numba_line() -> str:
             raise RuntimeError("1 + 1 was not 2")
     except Exception as error:
         return f"  broken   numba: {' '.join(str(error).split())[:200]}"
-    from minilm_kernels.cpu.compile import cache_folder
+    from minilm_kernels.caches import cache_folder
     from minilm_kernels.cpu.pool import get_num_threads
     from minilm_kernels.cpu.target import MATRIX_UNIT, TARGET
 

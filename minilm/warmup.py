@@ -19,7 +19,8 @@ def compile_kernels(dtypes: tuple[str, ...] = ("float32",), progress: bool = Tru
 
     if kernels.active() != "numba":
         return f"the {kernels.active()} kernels serve here, and they need no compiler"
-    from minilm_kernels.cpu.compile import announced, cache_folder
+    from minilm_kernels.caches import cache_folder
+    from minilm_kernels.cpu.compile import announced
     from minilm_kernels.cpu.target import MATRIX_UNIT, TARGET
 
     tqdm = require("tqdm", "the progress bar").tqdm

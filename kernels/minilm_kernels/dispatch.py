@@ -217,7 +217,9 @@ def plain(specification: Callable[P, R]) -> Callable[P, R]:
         check(*args, **kwargs)
         first = args[0] if args else next(iter(kwargs.values()))
         if isinstance(first, list | tuple):
-            first = first[0] if first else np.empty(0)
+            if not first:  # no array says where to compute, and there is nothing to compute
+                return getattr(reference, name)(*args, **kwargs)
+            first = first[0]
         return getattr(serving(first), name)(*args, **kwargs)
 
     return kernel

@@ -5,6 +5,7 @@
     python -m minilm.bench memory                  # peak memory of a training step
     python -m minilm.bench startup                 # how long `import minilm` takes, and what it loads
     python -m minilm.bench decode                  # tokens per second
+    python -m minilm.bench gpu                     # the CUDA kernels beside PyTorch's, where there is a GPU
 
 Each subcommand is the module of that name with main(argv) -> exit code. PyTorch is a partner here, never a dependency.
 """
@@ -25,6 +26,7 @@ SUBCOMMANDS = {
     "memory": "measure the peak memory of a training step beside PyTorch's",
     "tasks": "fine-tune for seven tasks beside transformers and bags of words",
     "kernels": "time every kernel beside PyTorch's",
+    "gpu": "time every CUDA kernel beside PyTorch's on a GPU",
     "ladder": "time every rung of the ladder, and draw this machine's roofline",
 }
 

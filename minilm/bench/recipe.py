@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in engines:
             engine: Engine = MinilmEngine(recipe, seed)
             if name == "torch":
-                engine = TorchEngine(recipe, options.threads, like=engine.model)
+                engine = TorchEngine(recipe, options.threads, like=engine)
             result = run(engine, recipe, training, validation, seed)
             results[name].append(result)
             print(f"{name:<7} seed {seed}: validation loss {result['loss']:.4f}, {result['seconds']:.1f} s", flush=True)

@@ -91,6 +91,12 @@ RECIPES |= {
             "GPT-2 small, 124M parameters: context 1024, batch 1",
             {"model": GPTConfig.gpt2(context_length=1024), "timed_steps": 4},
         ),
+        (
+            "gpt2-8x1024",
+            "gpt2",
+            "GPT-2 small, 124M parameters: context 1024, batch 8; for a GPU",
+            {"model": GPTConfig.gpt2(context_length=1024), "timed_steps": 20, "batch_size": 8, "block": 5},
+        ),
     )
 }
 # the lowest loss that was found for the time which the recipe above takes in PyTorch

@@ -6,12 +6,13 @@ embedding. Its parameters carry minilm's names and shapes, so weights are copied
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from minilm.errors import InputError
-from minilm.models import GPT, GPTConfig
+from minilm.models import GPTConfig
 from minilm.optional import require
 
 
@@ -100,10 +101,10 @@ def build(config: GPTConfig) -> Any:
     return TorchGPT()
 
 
-def copy_weights(source: GPT, target: Any) -> None:
+def copy_weights(weights: Mapping[str, np.ndarray], target: Any) -> None:
     """Copy every weight of a minilm GPT into the PyTorch model of the same configuration."""
     torch = require_torch()
-    own = source.state_dict()
+    own = dict(weights)
     with torch.no_grad():
         for name, parameter in target.named_parameters():
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(own.pop(name))))

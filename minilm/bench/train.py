@@ -39,9 +39,13 @@ import numpy as np
 from minilm.bench import machine, profile
 from minilm.bench.engines import Engine, MinilmEngine, TorchEngine
 from minilm.bench.recipes import RECIPES, USUAL, Recipe
+from minilm.devices import check_cuda
+from minilm.errors import InputError
 
-TOLERANCE = 1e-4  # of losses and gradients
-CHANGE_TOLERANCE = 1e-2  # of what the optimizer makes of them
+# of losses and gradients, and of what the optimizer makes of them; 16 bits have 8 of a number's 24 binary digits, and where
+# a gradient is mostly their rounding, Adam's first steps go elsewhere by their whole length
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
+CHANGE_TOLERANCE = {"float32": 1e-2, "bfloat16": 1.0}
 STEPS = 20
 
 
@@ -49,6 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 1 if the two engines disagree."""
     argv = list(sys.argv[1:] if argv is None else argv)
     options = make_parser().parse_args(argv)
+    if options.device == "cpu" and options.precision != "float32":
+        raise InputError("on the CPU minilm computes in float32; leave --precision out, or give --device cuda")
+    if options.device != "cpu":
+        check_cuda()
+        if options.profile:
+            raise InputError("--profile says where a step on the CPU goes; leave it out, or leave --device out")
     code = machine.in_child("train", argv, options.threads)
     if code is not None:
         return code
@@ -77,6 +87,13 @@ def make_parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--steps", type=machine.positive, help="timed steps per engine (default: as many as the recipe says, 4 to 100)"
     )
+    options.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where both compute (default: cpu)")
+    options.add_argument(
+        "--precision",
+        choices=list(TOLERANCE),
+        default="float32",
+        help="on a GPU also bfloat16, with float32 weights for both (default: float32)",
+    )
     options.add_argument("--pause", type=float, default=0.1, help="seconds of rest between turns (default: 0.1)")
     options.add_argument("--only", choices=["minilm", "torch"], help="time one engine alone, without the comparison")
     options.add_argument("--no-check", action="store_true", help="skip the 20 steps that compare losses and gradients")
@@ -89,14 +106,16 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
     """Check and time one recipe, print both, return the figures."""
-    ours = MinilmEngine(recipe) if options.only != "torch" else None
-    theirs = (
-        TorchEngine(recipe, options.threads, like=ours.model if ours else None) if options.only != "minilm" else None
+    place = {"device": options.device, "precision": options.precision}
+    ours = MinilmEngine(recipe, **place) if options.only != "torch" else None
+    theirs = TorchEngine(recipe, options.threads, like=ours, **place) if options.only != "minilm" else None
+    print(
+        machine.headline(options.threads)
+        + (f", {options.device}, {options.precision}" if ours and ours.device != "cpu" else "")
     )
-    print(machine.headline(options.threads))
     results: dict[str, Any] = {}
     if ours and theirs and not options.no_check:
-        results = check(recipe, ours, theirs, free_run=options.free_run)
+        results = check(recipe, ours, theirs, free_run=options.free_run, precision=options.precision)
     engines = [engine for engine in (ours, theirs) if engine]
     times = time_steps(recipe, engines, options.steps or recipe.timed_steps, options.pause)
     rows = [["ms per step", "median", "fastest", "slowest", "steps"]]
@@ -119,19 +138,25 @@ def run(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def check(
-    recipe: Recipe, ours: MinilmEngine, theirs: TorchEngine, steps: int = STEPS, free_run: bool = False
+    recipe: Recipe,
+    ours: MinilmEngine,
+    theirs: TorchEngine,
+    steps: int = STEPS,
+    free_run: bool = False,
+    precision: str = "float32",
 ) -> dict[str, Any]:
     """Take `steps` steps with both engines and compare losses, gradients and changes of the weights; prints a table.
 
     Before every step PyTorch gets our weights, unless free_run; then the changes are not compared.
     """
+    tolerance, change_tolerance = TOLERANCE[precision], CHANGE_TOLERANCE[precision]
     schedule, batches = recipe.schedule(), recipe.random_batches(seed=1)
     rows = [["step", "loss of minilm", "of PyTorch", "relative error", "gradients, worst", "where", "changes, worst"]]
     worst = {"loss": 0.0, "gradient": 0.0, "change": 0.0}
     for step in range(steps):
         inputs, targets = next(batches)
         if not free_run:
-            theirs.take_weights(ours.model)
+            theirs.take_weights(ours)
         mine, other = ours.forward_backward(inputs, targets), theirs.forward_backward(inputs, targets)
         where, gradient_error = worst_difference(ours.gradients(), theirs.gradients())
         before = {} if free_run else {name: weight.copy() for name, weight in ours.weights().items()}
@@ -149,12 +174,12 @@ def check(
             shown = [f"{error:.1e}" for error in errors.values()]
             row = [str(step + 1), f"{mine:.6f}", f"{other:.6f}", shown[0], shown[1], where]
             rows.append([*row, "" if free_run else shown[2]])
-    agree = max(worst["loss"], worst["gradient"]) <= TOLERANCE and worst["change"] <= CHANGE_TOLERANCE
+    agree = max(worst["loss"], worst["gradient"]) <= tolerance and worst["change"] <= change_tolerance
     print(machine.table(rows))
     print(
         f"worst of {steps} steps: loss {worst['loss']:.1e}, gradient {worst['gradient']:.1e} of its norm (allowed "
-        f"{TOLERANCE:.0e})"
-        + ("" if free_run else f", change {worst['change']:.1e} of its norm (allowed {CHANGE_TOLERANCE:.0e})")
+        f"{tolerance:.0e})"
+        + ("" if free_run else f", change {worst['change']:.1e} of its norm (allowed {change_tolerance:.0e})")
         + f": {'they agree' if agree else 'THEY DO NOT AGREE'}"
     )
     return {"agree": agree, **{f"worst_{name}": error for name, error in worst.items()}}

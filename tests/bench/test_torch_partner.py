@@ -32,7 +32,7 @@ def pair(made):
         for name, weight in ours.weights().items():
             if name.endswith("bias"):
                 weight[...] = np.random.default_rng(2).standard_normal(weight.shape)
-    return ours, TorchEngine(made, threads=1, like=ours.model)
+    return ours, TorchEngine(made, threads=1, like=ours)
 
 
 @pytest.mark.parametrize("made", [TINY, GPT2], ids=["nanogpt", "gpt2"])
@@ -61,7 +61,7 @@ def test_a_difference_is_noticed(what, capsys):
 def test_copied_weights_give_the_same_logits():
     model = GPT(GPT2.model, np.random.default_rng(0))
     other = build(GPT2.model)
-    copy_weights(model, other)
+    copy_weights(model.state_dict(), other)
     ids = np.random.default_rng(1).integers(0, 11, (2, 8))
     with torch.no_grad():
         expected = other(torch.from_numpy(ids))[0].numpy()
@@ -78,7 +78,7 @@ def test_another_layout_is_refused():
 def test_weights_of_another_model_are_refused():
     deeper = GPT(replace(SMALL, num_layers=3), np.random.default_rng(0))
     with pytest.raises(InputError, match=r"no place for blocks\.2"):
-        copy_weights(deeper, build(SMALL))
+        copy_weights(deeper.state_dict(), build(SMALL))
 
 
 def test_one_seed_gives_both_engines_the_same_run():

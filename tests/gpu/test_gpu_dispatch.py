@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import warnings
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minilm_kernels import KERNELS, gpu, reference
+import minilm_kernels
+from minilm_kernels import KERNELS, dispatch, gpu, reference
 from minilm_kernels.gpu import compile as compiling
 from minilm_kernels.gpu import flash
 from minilm_kernels.gpu.compile import Device, device_of, running_on
@@ -57,6 +59,13 @@ def test_cupy_without_a_gpu_does_not_disturb_the_cpu(tmp_path):
     assert second == (
         "the cupy kernels cannot run here: CuPy 14.2.0 finds no GPU (cudaErrorInsufficientDriver: the driver is too old)"
     )
+
+
+@pytest.mark.parametrize("gradients", [[], ()])
+def test_clipping_nothing_needs_no_device(gradients, monkeypatch):
+    """No array says where to compute: any kernels may be chosen."""
+    monkeypatch.setattr(dispatch, "_chosen", ContextVar("chosen", default="cupy"))
+    assert minilm_kernels.clip_by_norm(gradients, 1.0) == 0.0
 
 
 def test_a_numpy_array_is_refused():

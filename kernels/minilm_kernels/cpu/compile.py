@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,24 +20,12 @@ import numba
 from numba import config, njit
 from numba.core import caching, event
 
+from minilm_kernels.caches import cache_folder
 from minilm_kernels.cpu.target import TARGET
 
 PACKAGE = Path(__file__).resolve().parents[1]
 KERNELS: list[Any] = []  # every function decorated with @kernel, for `minilm kernels`
 NAMES: dict[tuple[str, str], Any] = {}  # the code object of each compiled function, by module and qualified name
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept."""
-    if given := os.environ.get("MINILM_CACHE_DIR"):
-        return Path(given) / "kernels"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "minilm" / "kernels"
 
 
 @functools.cache

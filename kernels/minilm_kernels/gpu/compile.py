@@ -1,8 +1,8 @@
 """From a .cu file to a kernel that can be launched: on a device through CuPy, or on whatever repeats CuPy's interface.
 
 The kernels are templates; a launch asks for one of them by its expression, `attention_forward<float, 64, 64, 32>`, and the
-first launch compiles it (CuPy keeps the result on disk). The .cuh files are put into the text here, so that a kernel is one
-string and needs no folder to be found in.
+first launch compiles it (modules.py keeps the program on disk). The .cuh files are put into the text here, so that a kernel
+is one string and needs no folder to be found in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minilm_kernels.gpu import nvrtc
+from minilm_kernels.gpu import modules, nvrtc
 from minilm_kernels.gpu.plan import ASKED_ABOVE, MOST_BLOCKS, Plan
 
 Array = Any
@@ -56,16 +56,16 @@ class Device:
 
     def __init__(self, xp: ModuleType, module: Callable[..., Any], capability: int, processors: int):
         self.xp, self.module, self.capability, self.processors = xp, module, capability, processors
-        self._functions: dict[str, Any] = {}
+        self._functions: dict[tuple[str, tuple[Any, ...]], Any] = {}
 
     def function(self, plan: Plan) -> Any:
         """The compiled kernel of a plan."""
-        expression = plan.expression
-        function = self._functions.get(expression)
+        key = plan.kernel, plan.arguments
+        function = self._functions.get(key)
         if function is None:
-            code = source(FILE_OF[plan.kernel])
-            module = self.module(code=code, options=OPTIONS, name_expressions=(expression,))
-            function = self._functions[expression] = module.get_function(expression)
+            expression = plan.expression
+            module = self.module(code=source(FILE_OF[plan.kernel]), options=OPTIONS, name_expressions=(expression,))
+            function = self._functions[key] = module.get_function(expression)
             if plan.shared > ASKED_ABOVE:  # the same for every launch of this expression: its tiles decide
                 function.max_dynamic_shared_size_bytes = plan.shared
         return function
@@ -128,12 +128,17 @@ def _cupy_device(number: int) -> Device:
 
     device = cupy.cuda.Device(number)
     processors = device.attributes["MultiProcessorCount"]
-    return Device(cupy, functools.partial(cupy.RawModule, backend="nvrtc"), int(device.compute_capability), processors)
+    return Device(cupy, modules.GpuModule, int(device.compute_capability), processors)
 
 
 def type_name(array: Array) -> str:
     """An array's element type in C++."""
-    return NAMES[array.dtype.name]
+    return _name_of(array.dtype)
+
+
+@functools.cache
+def _name_of(dtype: Any) -> str:
+    return NAMES[dtype.name]  # NumPy works the name out, which takes longer than all the rest of a launch
 
 
 def real(array: Array) -> Any:
@@ -154,7 +159,8 @@ def launch(device: Device, plan: Plan, *arguments: Any) -> None:
 def _argument(a: Any) -> Any:
     if a is None:
         return NULL
-    return a if isinstance(a, np.generic) or a.dtype.name != "bfloat16" else a.view(np.uint16)
+    # bfloat16, the one dtype that is not NumPy's own, is unknown to CuPy's launcher
+    return a if isinstance(a, np.generic) or a.dtype.kind != "V" else a.view(np.uint16)
 
 
 def compile_ptx(

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 KIB = 1024
 
 
+remembered = functools.lru_cache(4096)  # a training has the same shapes in every step
+
+
 class Limits(NamedTuple):
     """What one block may have on an architecture, and how much shared memory all blocks of a multiprocessor have together."""
 
@@ -145,6 +148,7 @@ def _tiles_along(n: int, tile: int) -> int:
     return -(-n // tile)
 
 
+@remembered
 def attention(kernel: str, dtype: str, capability: int, B: int, heads: int, positions: int, widest: int) -> Plan:
     """attention_forward and attention_query_gradient over the queries, attention_key_gradient over the keys.
 
@@ -161,6 +165,7 @@ def attention(kernel: str, dtype: str, capability: int, B: int, heads: int, posi
     return Plan(kernel, (dtype, D, BM, BN), blocks, THREADS, shared_bytes(kernel, D, BM, BN, dtype))
 
 
+@remembered
 def bias_gradient(dtype: str, capability: int, B: int, H: int, Tq: int, Tk: int, widest: int) -> Plan:
     """One block for each tile of the result (B, H, Tq, Tk), where B and H are 1 where the bias is shared."""
     D = head_dim(widest)
@@ -180,6 +185,7 @@ class DecodePlan(NamedTuple):
     join: Plan
 
 
+@remembered
 def decode(
     dtype: str, capability: int, processors: int, B: int, H: int, H_kv: int, Tq: int, Tk: int, widest: int
 ) -> DecodePlan:
@@ -218,21 +224,25 @@ def _tensor(kernel: str, dtype: str, capability: int, B: int, heads: int, positi
 # --- the others -----------------------------------------------------------------------------------------------------
 
 
+@remembered
 def rows_of_warps(kernel: str, dtype: str, rows: int, *more: Any) -> Plan:
     """One warp for each row, eight in a block."""
     return Plan(kernel, (dtype, *more), _tiles_along(rows, 8))
 
 
+@remembered
 def rows_of_blocks(kernel: str, dtype: str, rows: int, columns: int) -> Plan:
     """Rows cut into pieces of 256 columns, one block each."""
     return Plan(kernel, (dtype,), rows * _tiles_along(columns, 256))
 
 
+@remembered
 def elements(kernel: str, dtype: str, n: int, *more: Any, each: int = 256) -> Plan:
     """A line of elements, `each` of them in a block."""
     return Plan(kernel, (dtype, *more), _tiles_along(n, each))
 
 
+@remembered
 def reduction(kernel: str, dtype: str, blocks: int = 1) -> Plan:
     """Blocks that add something up, with a number of shared memory for each warp."""
     return Plan(kernel, (dtype,), blocks, THREADS, 8 * 8)
@@ -247,6 +257,7 @@ class ColumnPlan(NamedTuple):
     add: Plan
 
 
+@remembered
 def column_sums(kernel: str, dtype: str, rows: int, columns: int, sums: int = 1) -> ColumnPlan:
     """At most 128 parts of at least 64 rows; they depend on the number of rows alone, and so do the bits of the result."""
     part_rows = max(64, 8 * math.ceil(rows / 128 / 8))

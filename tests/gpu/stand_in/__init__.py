@@ -35,15 +35,18 @@ def installed() -> Iterator[ModuleType]:
 
     from minilm_kernels import dispatch
     from minilm_kernels.gpu import compile as compiling
+    from minilm_kernels.gpu import modules
 
     caches = (dispatch.backend, compiling._cupy_device)
     for cache in caches:
         cache.cache_clear()
     sys.modules["cupy"] = cupy
+    on_device, modules.GpuModule = modules.GpuModule, cupy.RawModule
     transfers.clear()
     try:
         yield cupy
     finally:
         sys.modules["cupy"] = REAL
+        modules.GpuModule = on_device
         for cache in caches:
             cache.cache_clear()
