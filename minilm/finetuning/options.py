@@ -7,8 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from minilm.devices import as_device
 from minilm.errors import InputError
 from minilm.files import unused_folder
+from minilm.optim import check_precision
 
 Size = Literal["tiny", "small"]
 SHAPE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")  # of a new model
@@ -56,6 +58,8 @@ class FinetuningOptions:
         lora_targets: the layers that get adapters, by the ends of their names (query,key); unless given queries and values.
         resamples: test sets that the bootstrap draws for the confidence intervals.
         shown: how many examples of each kind the report shows.
+        device: cpu, or cuda for a GPU.
+        precision: float32, or on a GPU bfloat16 or float16: the model computes in 16 bits, the weights stay float32.
         out: the folder to make; unless given runs/TASK-DATE-TIME.
     """
 
@@ -96,6 +100,8 @@ class FinetuningOptions:
     lora_targets: list[str] | str | None = None
     resamples: int = 1000
     shown: int = 5
+    device: str = "cpu"
+    precision: str = "float32"
     out: str | None = None
 
     task: ClassVar[str] = ""
@@ -149,6 +155,11 @@ class FinetuningOptions:
             for name in ("lora_alpha", "lora_targets", "lora_dropout"):
                 if getattr(self, name):
                     raise InputError(f"{name} is for LoRA, which is off; give a rank too, such as --lora 8")
+        self.check_device()
+
+    def check_device(self) -> None:
+        """Raise InputError for a device or a precision that cannot be used here."""
+        check_precision(self.precision, as_device(self.device).type)
 
     def check_number(self, name: str, least: float, below: float = math.inf) -> None:
         """Raise InputError unless the value is None or a number in these bounds."""

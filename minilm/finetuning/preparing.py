@@ -61,7 +61,8 @@ class Prepared:
         return self.task.labels
 
     def trainer(self, callbacks: Any = ()) -> Trainer:
-        """The Trainer of this job."""
+        """The Trainer of this job, whose model then is on the device."""
+        self.model.to(self.options.device)
         return self.task.trainer_class(
             self.model, self.arguments, self.collator, self.training.rows, self.validation.rows or None, self.tokenizer,
             compute_metrics=self.compute_metrics, callbacks=list(callbacks),
@@ -163,6 +164,8 @@ def make_arguments(task: Task, rows: int, has_validation: bool, has_metrics: boo
         label_smoothing_factor=o.label_smoothing,
         max_steps=steps,
         num_train_epochs=o.epochs or 1.0,
+        fp16=o.precision == "float16",
+        bf16=o.precision == "bfloat16",
         seed=o.seed,
         train_sampling_strategy="group_by_length" if o.group_by_length else "random",
         **task.arguments(),

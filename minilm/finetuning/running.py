@@ -22,6 +22,7 @@ from minilm.finetuning.telling import StopOnSignal, TrainingLines
 from minilm.nn.lora import has_adapters, merge_lora
 from minilm.optional import require
 from minilm.training import ProgressCallback, Trainer, save_adapter
+from minilm.training.device_batches import bring_home
 from minilm.training.lock import leaving_no_trace, lock_folder
 from minilm.training.model_files import write_model
 
@@ -69,9 +70,10 @@ def finetune(options: FinetuningOptions, say: Say = print, progress: bool = True
     if received is not None:
         return Result(folder, trainer.step, None, received)
     say("judging     the test part")
+    prepared.model.to(options.device)
     trainer.compute_metrics = None  # of validation; the judgement has its own
     predictions = trainer.predict(prepared.test.rows, **prepared.task.generation()).predictions
-    report = Report(prepared, prepared.judge(predictions), trainer.step, seconds, trainer.total_loss, trained)
+    report = Report(prepared, prepared.judge(predictions), trainer.step, seconds, float(trainer.total_loss), trained)
     for line in write_report(report, folder):
         say(line)
     return Result(folder, trainer.step, report.judgement)
@@ -85,6 +87,7 @@ def train(prepared: Prepared, progress: bool) -> tuple[Trainer, int | None]:
     trainer.add_callback(TrainingLines(disable=None if progress else True))
     with signals:
         trainer.train()
+    bring_home(prepared.model, trainer.optimizer)
     shutil.rmtree(prepared.arguments.output_dir, ignore_errors=True)  # the model itself is saved in its own folder
     return trainer, signals.received
 
@@ -121,6 +124,8 @@ def tell(prepared: Prepared, folder: Path, say: Say) -> None:
     for notice in prepared.notices:
         say(f"note        {notice}")
     say(f"training    {prepared.arguments.max_steps:,} steps of {options.batch_size} examples")
+    if options.device != "cpu":
+        say(f"device      {options.device}, {options.precision}")
     say(f"folder      {folder}")
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from minilm.devices import to_host
 from minilm.errors import InputError
 from minilm.generation.decoders import position_limit
 from minilm.metrics import evaluation_mode
@@ -149,7 +150,7 @@ class Pipeline:
 
     def without_padding(self, windows: Sequence[Window], output: Any) -> list[Array]:
         """The rows of a model's output (B, T, ...), each as long as its window."""
-        array = as_array(output)
+        array = to_host(as_array(output))
         side, longest = self.tokenizer.padding_side, array.shape[1]
         return [row[self.place(len(w.inputs["input_ids"]), longest, side)] for row, w in zip(array, windows)]
 

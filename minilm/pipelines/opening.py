@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from minilm.devices import CPU, as_device
 from minilm.errors import InputError
 from minilm.folders import MODEL_FILES, find_folder
 from minilm.hub.auto import REGISTRY, AutoTokenizer, model_class
@@ -52,15 +53,15 @@ def pipeline(
     Without it the task is told from the model.
     model: a folder, a name in the Hugging Face cache or hub, or an open model. tokenizer: likewise; that of the model's folder
     unless given. batch_size: how many texts go through the model at once; 1 unless given.
-    revision, local_files_only, dtype, model_kwargs: for from_pretrained. device: the CPU.
+    revision, local_files_only, dtype, model_kwargs: for from_pretrained. device: "cpu" or "cuda" (in
+    transformers' numbers -1 or 0); an open model stays where it is unless one is given.
     parameters: the task's own, which a call can replace; the class of each task says which there are.
 
     Raises InputError for a task that does not exist, a model that cannot do it, and a parameter that the task does not have.
     """
     if model is None:
         raise InputError("a pipeline needs a model; give model=, a folder or the name of one")
-    if device not in (None, "cpu", "auto", -1):
-        raise InputError(f"device is {device!r}; minilm's pipelines run on the CPU, leave it out")
+    place = CPU if device in (None, "auto", -1) else as_device("cuda" if device == 0 else device)
     where: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
     is_named = isinstance(model, str | Path)
     if task is None:
@@ -76,6 +77,8 @@ def pipeline(
         check_model(task, needed, model)
     if isinstance(tokenizer, str | Path):
         tokenizer = AutoTokenizer.from_pretrained(tokenizer, **where)
+    if device is not None:
+        model.to(place)
     return kind(model, tokenizer, task, batch_size, **parameters)
 
 

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from minilm.errors import InputError
 from minilm.pipelines.base import Array, Pipeline, Window, positive
 from minilm.pipelines.spans import best_spans, place_in_text, span_probabilities
-from minilm.tensor import as_array
 
 MAX_WINDOW, MAX_OVERLAP = 384, 128
 
@@ -111,8 +110,8 @@ class QuestionAnsweringPipeline(Pipeline):
 
     def forward(self, windows: Sequence[Window], p: dict[str, Any]) -> list[Any]:
         output = self.run(windows)
-        starts = self.without_padding(windows, as_array(output.start_logits))
-        ends = self.without_padding(windows, as_array(output.end_logits))
+        starts = self.without_padding(windows, output.start_logits)
+        ends = self.without_padding(windows, output.end_logits)
         return list(zip(starts, ends))
 
     def postprocess(self, done: list[tuple[Window, Any]], p: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from minilm.devices import to_host
 from minilm.errors import InputError
 from minilm.pipelines.base import Array, Pipeline, Window, one_of, positive, softmax
 from minilm.tensor import as_array
@@ -64,7 +65,7 @@ class TextClassificationPipeline(Pipeline):
         return [self.window(self.encode(item, **options)[0], item)]
 
     def forward(self, windows: Sequence[Window], p: dict[str, Any]) -> list[Any]:
-        return list(as_array(self.run(windows).logits))  # (C,) each
+        return list(to_host(as_array(self.run(windows).logits)))  # (C,) each
 
     def postprocess(self, done: list[tuple[Window, Any]], p: dict[str, Any]) -> Any:
         scores = self.scores(done[0][1], p["function_to_apply"])

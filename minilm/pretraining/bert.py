@@ -15,6 +15,7 @@ from minilm.data.collators import (
     DataCollatorForWholeWordMask,
     next_sentence_pairs,
 )
+from minilm.devices import to_host
 from minilm.errors import InputError
 from minilm.hub import BertConfig, BertForMaskedLM, BertForPreTraining
 from minilm.pretraining.documents import paragraphs, sentences
@@ -141,7 +142,7 @@ class Bert(Family):
         with no_grad():
             outputs = model(**batch)
         logits = outputs.prediction_logits if self.options.nsp else outputs.logits
-        scores = logits.data if isinstance(logits, Tensor) else logits
+        scores = to_host(logits.data if isinstance(logits, Tensor) else logits)
         for n, (ids, labels) in enumerate(zip(batch["input_ids"], batch["labels"])):
             places = np.flatnonzero((labels != -100) & (ids == tokenizer.mask_token_id))
             if not len(places):

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from minilm.devices import as_device
 from minilm.errors import InputError
 from minilm.files import unused_folder
+from minilm.optim import check_precision
 
 Size = Literal["tiny", "small", "base"]
 SIZES = ("tiny", "small", "base")
@@ -36,6 +38,8 @@ class PretrainingOptions:
         seed: from which new weights, the order of the examples, masks and dropout follow.
         resamples: validation sets that the bootstrap draws for the confidence intervals.
         shown: how many examples the report shows.
+        device: cpu, or cuda for a GPU.
+        precision: float32, or on a GPU bfloat16 or float16: the model computes in 16 bits, the weights stay float32.
         out: the folder to make; unless given runs/pretrain-FAMILY-DATE-TIME.
     """
 
@@ -56,6 +60,8 @@ class PretrainingOptions:
     seed: int = 0
     resamples: int = 1000
     shown: int = 5
+    device: str = "cpu"
+    precision: str = "float32"
     out: str | None = None
 
     family: ClassVar[str] = ""
@@ -85,6 +91,11 @@ class PretrainingOptions:
                 f"tokenizer is {self.tokenizer!r}; give {self.kind}:N, such as {self.kind}:8000, to train one on the text, or "
                 "the folder of a tokenizer"
             )
+        self.check_device()
+
+    def check_device(self) -> None:
+        """Raise InputError for a device or a precision that cannot be used here."""
+        check_precision(self.precision, as_device(self.device).type)
 
     def check_number(self, name: str, least: float, below: float = math.inf) -> None:
         """Raise InputError unless the value is a number in these bounds."""

@@ -49,7 +49,8 @@ class Prepared:
     arguments: TrainingArguments
 
     def trainer(self, callbacks: Any = ()) -> PretrainingTrainer:
-        """The Trainer of this job."""
+        """The Trainer of this job, whose model then is on the device."""
+        self.model.to(self.options.device)
         return PretrainingTrainer(
             self.model, self.arguments, self.family.collator(self.tokenizer, self.options.seed), self.training,
             self.validation, self.tokenizer, compute_metrics=self.metrics, callbacks=list(callbacks),
@@ -176,6 +177,8 @@ def make_arguments(o: PretrainingOptions) -> TrainingArguments:
         weight_decay=o.weight_decay,
         warmup_ratio=o.warmup_ratio,
         max_steps=o.steps,
+        fp16=o.precision == "float16",
+        bf16=o.precision == "bfloat16",
         seed=o.seed,
     )
 

@@ -26,6 +26,7 @@ from minilm.pretraining.preparing import Prepared, PretrainingTrainer, check_sam
 from minilm.pretraining.report import Report, measure, write_report
 from minilm.training import ProgressCallback, list_checkpoints
 from minilm.training.checkpoint import TRAINER_PREFIX, newest_checkpoint
+from minilm.training.device_batches import bring_home
 from minilm.training.lock import lock_folder, remove_made
 from minilm.training.model_files import write_model
 
@@ -122,7 +123,9 @@ def run(prepared: Prepared, folder: Path, say: Say, progress: bool, resumed: boo
     if received is not None:
         return Result(folder, trainer.step, None, received)
     prepared.tokenizer.model_max_length = prepared.options.max_length
+    bring_home(prepared.model, trainer.optimizer)
     write_model(folder / MODEL, prepared.model, prepared.tokenizer)
+    prepared.model.to(prepared.options.device)
     shutil.rmtree(prepared.arguments.output_dir, ignore_errors=True)
     say("measuring   the validation part")
     report = Report(prepared, measure(prepared, trainer), trainer.step, seconds)
@@ -156,6 +159,8 @@ def tell(prepared: Prepared, folder: Path, say: Say) -> None:
     say(
         f"training    {o.steps:,} steps of {o.batch_size * o.gradient_accumulation_steps} examples: {passes:.1f} times all"
     )
+    if o.device != "cpu":
+        say(f"device      {o.device}, {o.precision}")
     say(f"folder      {folder}")
 
 

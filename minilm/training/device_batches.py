@@ -1,4 +1,4 @@
-"""Training on a GPU: batches are looked at before they are sent, and weights come back for files."""
+"""Training on a GPU: batches are looked at before they are sent, and weights come back, for files and in the end."""
 
 from __future__ import annotations
 
@@ -122,3 +122,15 @@ def weights_on_host(model: Module, optimizer: Any, write_back: bool = False) -> 
         if write_back:
             flat.publish()
             flat.publish_untrained()
+
+
+def bring_home(model: Module, optimizer: Any) -> None:
+    """The end of a training: all weights are float32 and on the host, and the model's own; the optimizer is done."""
+    flat = getattr(optimizer, "flat", None)
+    if model.device == CPU or flat is None:
+        return
+    full = flat.weights()
+    for parameter in model.parameters():
+        parameter.data = full.get(id(parameter), parameter.data)
+        parameter.grad = parameter.grad_buffer = None
+    model.to(CPU)

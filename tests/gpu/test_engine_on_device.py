@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from finetuning.finetune_files import ALL
 from generation.generation_models import FAMILIES
 from generation.generation_models import ROWS as PROMPTS
 from gpu.engine_cases import CASES, V, gpt_of, loss_and_gradients, rng
+from gpu.test_tasks_on_stand_in import CALLS, answers, called, near, weights
 from hypothesis import given, settings
 from properties.gradcheck import SEEDS, outputs_of
 from properties.kernel_backends import why_not
@@ -19,6 +22,7 @@ from minilm import Tensor
 from minilm import functional as F
 from minilm.data import RandomWindows
 from minilm.devices import batch_to_device, to_device, to_host
+from minilm.finetuning import finetune
 from minilm.generation import generate
 from minilm.training import CorpusTrainer, TrainingConfig
 
@@ -149,3 +153,27 @@ def test_the_cpus_texts(family, options):
         for model in (family(), family().to("cuda"))
     ]
     np.testing.assert_array_equal(*texts)
+
+
+# --- whole jobs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ALL)
+@pytest.mark.parametrize("precision", ["float32", *HALVES])
+def test_a_fine_tuning(tmp_path, task, precision):
+    """Three steps of AdamW, which divides small gradients by themselves: a weight may end a step's length elsewhere."""
+    options = ALL[task](tmp_path)
+    here = finetune(replace(options, out=str(tmp_path / "cpu")), print, progress=False)
+    options = replace(options, device="cuda", precision=precision, out=str(tmp_path / "cuda"))
+    there = finetune(options, print, progress=False)
+    found, wanted = weights(there.folder), weights(here.folder)
+    assert found.keys() == wanted.keys()
+    moved = [np.abs(found[name] - array).ravel() for name, array in wanted.items()]
+    assert np.concatenate(moved).max() <= 4e-3
+    assert np.concatenate(moved).mean() <= (1e-5 if precision == "float32" else 1e-3)
+    assert len(answers(there.folder)) == len(answers(here.folder))
+
+
+@pytest.mark.parametrize("task", CALLS)
+def test_a_pipeline(task):
+    near(*(called(task, device) for device in ("cuda", "cpu")))

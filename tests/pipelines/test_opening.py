@@ -69,8 +69,10 @@ def test_what_is_missing(masked, tmp_path):
 
 
 def test_a_device_that_there_is_not(folder):
-    with pytest.raises(InputError, match="device is 'cuda'; minilm's pipelines run on the CPU"):
-        pipeline("text-classification", folder, device="cuda")
+    with pytest.raises(InputError, match="there is no device 'tpu'; choose 'cpu' or 'cuda'"):
+        pipeline("text-classification", folder, device="tpu")
+    with pytest.raises(InputError, match="there is no device 3; choose 'cpu' or 'cuda'"):
+        pipeline("text-classification", folder, device=3)
     exact = pipeline("text-classification", folder, device="cpu", dtype="float64")
     assert {parameter.dtype for parameter in exact.model.parameters()} == {np.dtype(np.float64)}
 
