@@ -16,6 +16,7 @@ import numpy as np
 
 import minilm_kernels as kernels
 from minilm_kernels import array_namespace
+from minilm_kernels.conditions import sent_checked
 
 if TYPE_CHECKING:
     from minilm.tensor import Tensor
@@ -129,13 +130,28 @@ def add_partial(total: Array, partial: Partial) -> None:
         add_rows(total, partial.index, partial.values)
     elif _is_basic(partial.index):
         total[partial.index] += partial.values
+    elif isinstance(total, np.ndarray):
+        np.add.at(total, partial.index, partial.values)
     else:
-        array_namespace(total).add.at(total, partial.index, partial.values)
+        add_places(total, partial.index, partial.values)
+
+
+def add_places(total: Array, index: Any, values: Array) -> None:
+    """total[index] += values on a device, where add.at adds in another order each time, and bfloat16 not at all."""
+    xp = array_namespace(total)
+    places = xp.arange(total.size).reshape(total.shape)[index]
+    flat = xp.ascontiguousarray(total).reshape(-1, 1)
+    with sent_checked():
+        add_rows(flat, places, xp.broadcast_to(values, places.shape))
+    if not total.flags.c_contiguous:
+        total[...] = flat.reshape(total.shape)
 
 
 def add_rows(total: Array, rows: Array, values: Array) -> None:
     """total[rows[i]] += values[i] for every i, in an order that is always the same."""
     known = "fd" if isinstance(total, np.ndarray) else "efdE"  # a GPU's kernels also take the 16-bit types
+    if not isinstance(total, np.ndarray):
+        values = values.astype(total.dtype, copy=False)
     if total.ndim == 2 and total.dtype == values.dtype and total.dtype.char in known:
         kernels.embedding_backward(values.reshape(rows.size, total.shape[1]), rows.reshape(-1), total)
     else:

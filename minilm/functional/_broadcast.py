@@ -25,7 +25,7 @@ def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     new_axes = gradient.ndim - len(shape)
     repeated = tuple(new_axes + i for i, n in enumerate(shape) if n == 1 and gradient.shape[new_axes + i] != 1)
     summed = gradient.sum(axis=(*range(new_axes), *repeated), keepdims=True)
-    return summed.reshape(shape)
+    return summed.reshape(shape).astype(gradient.dtype, copy=False)  # CuPy adds bfloat16 numbers up in float32
 
 
 def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:

@@ -177,3 +177,23 @@ def test_a_fine_tuning(tmp_path, task, precision):
 @pytest.mark.parametrize("task", CALLS)
 def test_a_pipeline(task):
     near(*(called(task, device) for device in ("cuda", "cpu")))
+
+
+@pytest.mark.parametrize("dtype", ["float32", *HALVES])
+def test_elements_read_several_times_get_a_gradient_in_a_fixed_order(dtype):
+    """x[index] with arrays, whose gradient adds at places that repeat; and a sum over what was broadcast."""
+    x = Tensor(to_device(rng().standard_normal((7, 5)).astype(np.float32), "cuda")).astype(dtype)
+    rows, columns = (rng().integers(0, n, (40, 1)) for n in (7, 5))
+    found = []
+    for _ in range(2):
+        leaf = Tensor(x.data, requires_grad=True)
+        picked = leaf[to_device(rows, "cuda"), to_device(columns, "cuda")] + leaf[0]
+        (picked * picked).sum().backward()
+        assert leaf.grad.dtype == leaf.dtype
+        found.append(to_host(leaf.grad))
+    np.testing.assert_array_equal(*found)
+    host = Tensor(to_host(x.data).astype(np.float64), requires_grad=True)
+    picked = host[rows, columns] + host[0]
+    (picked * picked).sum().backward()
+    size = {"float32": 1e-6, "float16": 4e-3, "bfloat16": 4e-2}[dtype]
+    np.testing.assert_allclose(found[0].astype(np.float64), host.grad, rtol=0, atol=size * np.abs(host.grad).max())

@@ -12,7 +12,7 @@ from gpu.stand_in.arrays import ndarray, place, transfers, unwrap, wrap
 from gpu.stand_in.signatures import RefusedError
 
 REAL = signatures.real
-ATOMIC = "efdiIQE"  # dtypes that the device can add to atomically
+ATOMIC = "efdiIQ"  # dtypes that the device can add to atomically
 INTO = ("asarray", "array", "ascontiguousarray", "asfortranarray", "asanyarray")  # take NumPy arrays and lists
 
 
