@@ -159,7 +159,7 @@ def saved_arrays(backward: Callable, private: bool = False) -> list[np.ndarray]:
     private: with those arrays of a kernel's residuals that only the kernel has. Nobody else can change them.
     Arrays on a GPU are not among them, so a change of one in place goes unnoticed: to look would be to wait for the device.
     """
-    arrays = []
+    arrays: list[np.ndarray] = []
     for cell in getattr(backward, "__closure__", None) or ():
         try:
             content = cell.cell_contents
@@ -168,21 +168,25 @@ def saved_arrays(backward: Callable, private: bool = False) -> list[np.ndarray]:
         if type(content) is np.ndarray:
             arrays.append(content)
         elif isinstance(content, tuple):
-            arrays.extend(arrays_in(content, private))
+            _gather(content, private, arrays)
         elif type(content) is FunctionType and content.__closure__:
-            arrays.extend(saved_arrays(content, private))
+            arrays += saved_arrays(content, private)
     return arrays
 
 
 def arrays_in(content: tuple, private: bool = False) -> list[np.ndarray]:
     """The NumPy arrays in a tuple and in the tuples inside it, such as the residuals of a kernel."""
-    arrays = []
+    arrays: list[np.ndarray] = []
+    _gather(content, private, arrays)
+    return arrays
+
+
+def _gather(content: tuple, private: bool, arrays: list[np.ndarray]) -> None:
     for part in content if private else getattr(content, "shared", content):
         if type(part) is np.ndarray:
             arrays.append(part)
         elif isinstance(part, tuple):
-            arrays.extend(arrays_in(part, private))
-    return arrays
+            _gather(part, private, arrays)
 
 
 def fingerprint(array: np.ndarray) -> bytes:
