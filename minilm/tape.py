@@ -42,15 +42,21 @@ Cotangents = tuple["Array | Partial | None", ...]
 class Node:
     """One recorded operation: its parents, its derivative, and the cotangent that has gathered so far."""
 
-    __slots__ = ("backward", "cotangent", "dtype", "fingerprints", "owned", "parents", "shape")
+    __slots__ = ("adds_to_first", "backward", "cotangent", "dtype", "fingerprints", "owned", "parents", "shape")
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: Any, parents: tuple[Tensor, ...], backward: Callable[[Array], Cotangents]
+        self,
+        shape: tuple[int, ...],
+        dtype: Any,
+        parents: tuple[Tensor, ...],
+        backward: Callable[..., Cotangents],
+        adds_to_first: bool = False,
     ):
         self.shape = shape
         self.dtype = dtype
         self.parents = parents
-        self.backward: Callable[[Array], Cotangents] | None = backward
+        self.backward: Callable[..., Cotangents] | None = backward
+        self.adds_to_first = adds_to_first
         self.cotangent: Array | None = None
         self.owned = False  # whether `cotangent` is an array of our own that may be added to in place
         self.fingerprints = [(array, fingerprint(array)) for array in saved_arrays(backward)]
@@ -78,6 +84,17 @@ class Node:
         else:
             self.cotangent = sum_of(self.cotangent, cotangent)
             self.owned = True
+
+    def take_from_first(self) -> Array | None:
+        """Take what the first parent has received so far, if there is something that a kernel can add its cotangent to."""
+        parent = self.parents[0]
+        first = parent.node
+        if first is None or first.cotangent is None or not parent.requires_grad:
+            return None
+        if type(first.cotangent) is not type(self.cotangent) or first.cotangent.dtype != self.dtype:
+            return None
+        taken, first.cotangent, first.owned = first.cotangent, None, False
+        return taken
 
     def check_saved(self) -> None:
         """Refuse to differentiate with arrays that are no longer what the forward pass saw."""

@@ -233,11 +233,17 @@ class Parameter(Tensor):
         return "Parameter" + super().__repr__().removeprefix("Tensor")
 
 
-def record(y: Array, parents: tuple[Tensor, ...], backward: Callable[[Array], Cotangents]) -> Tensor:
+def record(
+    y: Array, parents: tuple[Tensor, ...], backward: Callable[..., Cotangents], adds_to_first: bool = False
+) -> Tensor:
     """Wrap the result `y` of an operation and, if a parent requires a gradient, put the operation on the tape.
 
     backward(dy) gets dL/dy and returns one cotangent per parent, in order: an array of the parent's shape, a Partial,
     or None for "no gradient". What it needs from the forward pass it keeps as arrays in its closure.
+
+    adds_to_first: where the first parent has received cotangents already, of the dtype of y, backward(dy, others) is called
+    with their sum, and the cotangent that it returns for that parent contains it. A kernel adds in passing what would be
+    another pass over three arrays here.
     """
     if type(y) is not np.ndarray and (not hasattr(y, "shape") or isinstance(y, np.generic)):
         y = np.asarray(y)
@@ -249,7 +255,7 @@ def record(y: Array, parents: tuple[Tensor, ...], backward: Callable[[Array], Co
         for parent in parents:  # any() of a generator takes three times as long, here at every operation
             if parent.requires_grad:
                 out.requires_grad = True
-                out.node = Node(y.shape, y.dtype, parents, backward)
+                out.node = Node(y.shape, y.dtype, parents, backward, adds_to_first)
                 break
     return out
 
@@ -260,7 +266,8 @@ def walk_back(order: list[Node], retain_graph: bool) -> None:
         node = order[-1]
         node.check_saved()
         assert node.backward is not None  # topological_order refuses freed nodes
-        cotangents = node.backward(node.cotangent)
+        others = node.take_from_first() if node.adds_to_first else None
+        cotangents = node.backward(node.cotangent) if others is None else node.backward(node.cotangent, others)
         for parent, cotangent in zip(node.parents, cotangents, strict=True):
             if cotangent is None or not parent.requires_grad:
                 continue
