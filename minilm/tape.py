@@ -91,10 +91,11 @@ class Node:
         first = parent.node
         if first is None or first.cotangent is None or not parent.requires_grad:
             return None
-        if type(first.cotangent) is not type(self.cotangent) or first.cotangent.dtype != self.dtype:
+        gathered: Array = first.cotangent
+        if gathered.dtype != self.dtype or type(gathered) is not type(self.cotangent):
             return None
-        taken, first.cotangent, first.owned = first.cotangent, None, False
-        return taken
+        first.cotangent, first.owned = None, False
+        return gathered
 
     def check_saved(self) -> None:
         """Refuse to differentiate with arrays that are no longer what the forward pass saw."""

@@ -90,7 +90,7 @@ MUTANTS = [
     Mutant("paths that meet: past the norm, lost", "functional/normalization.py", "a_residual_around_a_norm_adds_up",
            "kernels.layer_norm_backward(dy, residuals, add=others)", "kernels.layer_norm_backward(dy, residuals)"),
     Mutant("paths that meet: past the norm, twice", "tape.py", "a_residual_around_a_norm_adds_up",
-           "taken, first.cotangent, first.owned = first.cotangent, None, False", "taken = first.cotangent"),
+           "        first.cotangent, first.owned = None, False\n", ""),
     Mutant("paths that meet: a slice overwrites", "tape.py", "paths_that_meet_add_up",
            "total[partial.index] += partial.values", "total[partial.index] = partial.values"),
     Mutant("paths that meet: a slice added into another's", "tape.py", "paths_that_meet_add_up",
