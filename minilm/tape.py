@@ -43,15 +43,21 @@ Cotangents = tuple["Array | Partial | None", ...]
 class Node:
     """One recorded operation: its parents, its derivative, and the cotangent that has gathered so far."""
 
-    __slots__ = ("backward", "cotangent", "dtype", "fingerprints", "owned", "parents", "shape")
+    __slots__ = ("adds_to_first", "backward", "cotangent", "dtype", "fingerprints", "owned", "parents", "shape")
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: Any, parents: tuple[Tensor, ...], backward: Callable[[Array], Cotangents]
+        self,
+        shape: tuple[int, ...],
+        dtype: Any,
+        parents: tuple[Tensor, ...],
+        backward: Callable[..., Cotangents],
+        adds_to_first: bool = False,
     ):
         self.shape = shape
         self.dtype = dtype
         self.parents = parents
-        self.backward: Callable[[Array], Cotangents] | None = backward
+        self.backward: Callable[..., Cotangents] | None = backward
+        self.adds_to_first = adds_to_first
         self.cotangent: Array | None = None
         self.owned = False  # whether `cotangent` is an array of our own that may be added to in place
         self.fingerprints = [(array, fingerprint(array)) for array in saved_arrays(backward)]
@@ -79,6 +85,18 @@ class Node:
         else:
             self.cotangent = sum_of(self.cotangent, cotangent)
             self.owned = True
+
+    def take_from_first(self) -> Array | None:
+        """Take what the first parent has received so far, if there is something that a kernel can add its cotangent to."""
+        parent = self.parents[0]
+        first = parent.node
+        if first is None or first.cotangent is None or not parent.requires_grad:
+            return None
+        gathered: Array = first.cotangent
+        if gathered.dtype != self.dtype or type(gathered) is not type(self.cotangent):
+            return None
+        first.cotangent, first.owned = None, False
+        return gathered
 
     def check_saved(self) -> None:
         """Refuse to differentiate with arrays that are no longer what the forward pass saw."""
@@ -175,7 +193,7 @@ def saved_arrays(backward: Callable, private: bool = False) -> list[np.ndarray]:
     private: with those arrays of a kernel's residuals that only the kernel has. Nobody else can change them.
     Arrays on a GPU are not among them, so a change of one in place goes unnoticed: to look would be to wait for the device.
     """
-    arrays = []
+    arrays: list[np.ndarray] = []
     for cell in getattr(backward, "__closure__", None) or ():
         try:
             content = cell.cell_contents
@@ -184,21 +202,25 @@ def saved_arrays(backward: Callable, private: bool = False) -> list[np.ndarray]:
         if type(content) is np.ndarray:
             arrays.append(content)
         elif isinstance(content, tuple):
-            arrays.extend(arrays_in(content, private))
+            _gather(content, private, arrays)
         elif type(content) is FunctionType and content.__closure__:
-            arrays.extend(saved_arrays(content, private))
+            arrays += saved_arrays(content, private)
     return arrays
 
 
 def arrays_in(content: tuple, private: bool = False) -> list[np.ndarray]:
     """The NumPy arrays in a tuple and in the tuples inside it, such as the residuals of a kernel."""
-    arrays = []
+    arrays: list[np.ndarray] = []
+    _gather(content, private, arrays)
+    return arrays
+
+
+def _gather(content: tuple, private: bool, arrays: list[np.ndarray]) -> None:
     for part in content if private else getattr(content, "shared", content):
         if type(part) is np.ndarray:
             arrays.append(part)
         elif isinstance(part, tuple):
-            arrays.extend(arrays_in(part, private))
-    return arrays
+            _gather(part, private, arrays)
 
 
 def fingerprint(array: np.ndarray) -> bytes:

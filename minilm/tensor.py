@@ -233,18 +233,30 @@ class Parameter(Tensor):
         return "Parameter" + super().__repr__().removeprefix("Tensor")
 
 
-def record(y: Array, parents: tuple[Tensor, ...], backward: Callable[[Array], Cotangents]) -> Tensor:
+def record(
+    y: Array, parents: tuple[Tensor, ...], backward: Callable[..., Cotangents], adds_to_first: bool = False
+) -> Tensor:
     """Wrap the result `y` of an operation and, if a parent requires a gradient, put the operation on the tape.
 
     backward(dy) gets dL/dy and returns one cotangent per parent, in order: an array of the parent's shape, a Partial,
     or None for "no gradient". What it needs from the forward pass it keeps as arrays in its closure.
+
+    adds_to_first: where the first parent has received cotangents already, of the dtype of y, backward(dy, others) is called
+    with their sum, and the cotangent that it returns for that parent contains it. A kernel adds in passing what would be
+    another pass over three arrays here.
     """
+    if type(y) is not np.ndarray and (not hasattr(y, "shape") or isinstance(y, np.generic)):
+        y = np.asarray(y)
     out = Tensor.__new__(Tensor)
-    out.data = y if hasattr(y, "shape") and not isinstance(y, np.generic) else np.asarray(y)
+    out.data = y
     out.grad = out.grad_buffer = out.node = None
-    out.requires_grad = grad_enabled() and any(parent.requires_grad for parent in parents)
-    if out.requires_grad:
-        out.node = Node(out.data.shape, out.data.dtype, parents, backward)
+    out.requires_grad = False
+    if grad_enabled():
+        for parent in parents:  # any() of a generator takes three times as long, here at every operation
+            if parent.requires_grad:
+                out.requires_grad = True
+                out.node = Node(y.shape, y.dtype, parents, backward, adds_to_first)
+                break
     return out
 
 
@@ -254,11 +266,12 @@ def walk_back(order: list[Node], retain_graph: bool) -> None:
         node = order[-1]
         node.check_saved()
         assert node.backward is not None  # topological_order refuses freed nodes
-        cotangents = node.backward(node.cotangent)
+        others = node.take_from_first() if node.adds_to_first else None
+        cotangents = node.backward(node.cotangent) if others is None else node.backward(node.cotangent, others)
         for parent, cotangent in zip(node.parents, cotangents, strict=True):
             if cotangent is None or not parent.requires_grad:
                 continue
-            if not isinstance(cotangent, Partial) and cotangent.shape != parent.shape:
+            if not isinstance(cotangent, Partial) and cotangent.shape != parent.data.shape:
                 raise RuntimeError(
                     f"the derivative of {node.name} has shape {cotangent.shape} for an operand of shape "
                     f"{parent.shape}; unbroadcast() was probably forgotten"
@@ -283,7 +296,8 @@ def gradient_place(tensor: Tensor) -> tuple[Array | None, bool]:
     place = tensor.grad_buffer
     if place is None or tensor.node is not None or not tensor.requires_grad:
         return None, False
-    if place.shape != tensor.shape or place.dtype != tensor.dtype:
+    data = tensor.data
+    if place.shape != data.shape or place.dtype != data.dtype:
         return None, False
     if tensor.grad is None:
         return place, False
@@ -298,8 +312,8 @@ def accumulate_leaf(leaf: Tensor, cotangent: Array | Partial) -> None:
             leaf.grad[...] = 0
         add_partial(leaf.grad, cotangent)
     elif leaf.grad is None:
-        leaf.grad = _empty_gradient(leaf)
-        leaf.grad[...] = cotangent
+        leaf.grad = grad = _empty_gradient(leaf)
+        grad[...] = cotangent
     else:
         leaf.grad += cotangent
 
@@ -360,7 +374,8 @@ def as_array(value: Any, like: Array | None = None) -> Array:
 
 def is_float(dtype: Any) -> bool:
     """Whether a dtype holds floating-point numbers; NumPy files bfloat16 (of ml_dtypes) under "other"."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"
+    kind = dtype.kind
+    return kind == "f" or (kind not in "biu" and dtype.name == "bfloat16")  # the name takes microseconds to make
 
 
 DTYPES: dict[Any, Any] = {"float16": np.float16, "float32": np.float32, "float64": np.float64, "bfloat16": "bfloat16"}

@@ -9,6 +9,7 @@ import weakref
 import numpy as np
 import pytest
 
+import minilm_kernels as kernels
 from minilm import Tensor, no_grad
 from minilm import functional as F
 from minilm.tensor import record
@@ -267,3 +268,48 @@ def test_large_cotangents_that_meet_are_summed(dtype):
     x = Tensor(np.ones_like(a), requires_grad=True)
     (x * Tensor(a) + x * Tensor(b)).sum().backward()
     assert np.array_equal(x.grad, a + b) or np.array_equal(x.grad, b + a)
+
+
+# --- a derivative that adds to what its first parent has received ---------------------------------------------------------
+
+
+def spied_norm(monkeypatch) -> list:
+    """What each call of layer_norm_backward is given to add."""
+    seen, backward = [], kernels.layer_norm_backward
+
+    def spy(dy, residuals, add=None):
+        seen.append(None if add is None else add.tolist())
+        return backward(dy, residuals, add=add)
+
+    monkeypatch.setattr(kernels, "layer_norm_backward", spy)
+    return seen
+
+
+def test_a_norm_adds_what_came_past_it(monkeypatch):
+    seen = spied_norm(monkeypatch)
+    y = leaf(1.0, 2.0, 4.0) * 1
+    past = y * 5
+    (F.layer_norm(y) + past).backward(np.ones(3))
+    (F.layer_norm(leaf(1.0, 2.0)) * 1).backward(np.ones(2))
+    assert seen == [[5, 5, 5], None]
+
+
+def test_a_cotangent_of_another_dtype_is_added_by_the_tape(monkeypatch):
+    """A kernel works in one dtype; float64 arrives here at a float32 array."""
+    seen = spied_norm(monkeypatch)
+    x = Tensor(np.array([1, 2, 4], np.float32), requires_grad=True)
+    y = x * 1
+    wide = y * np.array([5.0, 5.0, 5.0])
+    (F.layer_norm(y).sum() + wide.sum().astype(np.float32)).backward()
+    assert seen == [None]
+    np.testing.assert_allclose(x.grad, [5, 5, 5], atol=1e-5)
+
+
+def test_a_graph_with_a_norm_that_is_kept_gives_the_same_again():
+    x = leaf(1.0, 2.0, 4.0)
+    y = x * 1
+    loss = (F.layer_norm(y) * np.array([1.0, 0.0, 2.0]) + y * 5).sum()
+    loss.backward(retain_graph=True)
+    first = x.grad.copy()
+    loss.backward()
+    np.testing.assert_array_equal(x.grad, 2 * first)

@@ -172,6 +172,22 @@ def layer_norm(x: Array, weight: Array | None = None, bias: Array | None = None,
     not_negative("layer_norm", "eps", eps)
 
 
+def layer_norm_backward(grad_output: Array, residuals: Any, *, add: Array | None = None) -> None:
+    _added("layer_norm_backward", grad_output, add)
+
+
+def rms_norm_backward(grad_output: Array, residuals: Any, *, add: Array | None = None) -> None:
+    _added("rms_norm_backward", grad_output, add)
+
+
+def _added(kernel: str, grad_output: Array, add: Array | None) -> None:
+    if add is None:
+        return
+    floats(kernel, ("grad_output", "add"), (grad_output, add))
+    if add.shape != grad_output.shape:
+        raise ValueError(f"{kernel}: add has shape {add.shape}; it is added to the cotangent of x, {grad_output.shape}")
+
+
 def rms_norm(x: Array, weight: Array | None = None, *, eps: float = 1e-6) -> None:
     floats("rms_norm", ("x", "weight"), (x,), (weight,))
     features("rms_norm", x, ("weight",), (weight,))

@@ -73,14 +73,14 @@ def instrumented(watch: Stopwatch) -> Iterator[None]:
     class WatchedNode(tape.Node):
         __slots__ = ()
 
-        def __init__(self, shape: Any, dtype: Any, parents: Any, backward: Callable):
+        def __init__(self, shape: Any, dtype: Any, parents: Any, backward: Callable, adds_to_first: bool = False):
             reached = time.perf_counter()
-            super().__init__(shape, dtype, parents, backward)
+            super().__init__(shape, dtype, parents, backward, adds_to_first)
             line = line_of(self.name)
 
-            def timed(cotangent: Any) -> Any:
+            def timed(*cotangent: Any) -> Any:
                 start = time.perf_counter()
-                cotangents = backward(cotangent)
+                cotangents = backward(*cotangent)
                 watch.backward[line] += time.perf_counter() - start
                 return cotangents
 

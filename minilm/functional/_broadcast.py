@@ -58,6 +58,17 @@ def same_float(*values: Any) -> list[Any]:
     A kernel works in one dtype. The widest of the operands' decides, as in NumPy; integers, and on the CPU the 16-bit types,
     count as float32.
     """
+    first = None
+    for value in values:  # the usual case: tensors of one such dtype
+        if value is not None:
+            dtype = value.data.dtype if isinstance(value, Tensor) else None
+            if first is None:
+                first = dtype
+            if dtype is None or dtype != first:
+                break
+    else:
+        if first in KERNEL_DTYPES:
+            return list(values)
     tensors = [None if value is None else as_tensor(value) for value in values]
     dtypes = {tensor.dtype for tensor in tensors if tensor is not None}
     if len(dtypes) == 1 and dtypes <= KERNEL_DTYPES:
@@ -82,7 +93,7 @@ def data_of(tensor: Tensor | None) -> Array | None:
 
 def given(values: Iterable) -> tuple:
     """Those of the values that are not None: the operands that were given, or their cotangents."""
-    return tuple(value for value in values if value is not None)
+    return tuple([value for value in values if value is not None])
 
 
 def record_binary(z: Array, x: Tensor, y: Tensor, dx: Callable[[Array], Array], dy: Callable[[Array], Array]) -> Tensor:

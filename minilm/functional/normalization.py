@@ -66,10 +66,10 @@ def layer_norm(x: Any, weight: Tensor | None = None, bias: Tensor | None = None,
     x, weight, bias = same_float(x, weight, bias)
     y, residuals = kernels.layer_norm(x.data, data_of(weight), data_of(bias), eps=eps)
 
-    def backward(dy):
-        return given(kernels.layer_norm_backward(dy, residuals))
+    def backward(dy, others=None):
+        return given(kernels.layer_norm_backward(dy, residuals, add=others))
 
-    return record(y, given((x, weight, bias)), backward)
+    return record(y, given((x, weight, bias)), backward, adds_to_first=True)
 
 
 def layer_norm_composed(x: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
@@ -90,10 +90,10 @@ def rms_norm(x: Any, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:
     x, weight = same_float(x, weight)
     y, residuals = kernels.rms_norm(x.data, data_of(weight), eps=eps)
 
-    def backward(dy):
-        return given(kernels.rms_norm_backward(dy, residuals))
+    def backward(dy, others=None):
+        return given(kernels.rms_norm_backward(dy, residuals, add=others))
 
-    return record(y, given((x, weight)), backward)
+    return record(y, given((x, weight)), backward, adds_to_first=True)
 
 
 def rms_norm_composed(x: Any, weight: Tensor | None = None, eps: float = 1e-6) -> Tensor:

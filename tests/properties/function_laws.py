@@ -234,6 +234,36 @@ def paths_that_meet_add_up(F, Tensor, draw):
 
 
 @law
+def a_residual_around_a_norm_adds_up(F, Tensor, draw):
+    """y reaches the result through a norm, past it, and perhaps through another norm; in either order of the walk."""
+    rng = np.random.default_rng(draw(SEEDS))
+    norm = draw(st.sampled_from([F.layer_norm, F.rms_norm]))
+    g, c, w = rng.standard_normal((3, 4))
+    values = rng.standard_normal((3, 4))
+
+    def gradients(*paths):
+        x = Tensor(values, requires_grad=True)
+        gain = Tensor(g, requires_grad=True)
+        y = F.mul(x, w)
+        terms = {"norm": lambda: norm(y, gain), "past": lambda: F.mul(y, 3.0), "alone": lambda: norm(y)}
+        total = terms[paths[0]]()
+        for path in paths[1:]:
+            total = F.add(total, terms[path]())
+        cotangent = np.broadcast_to(c, (3, 4)).copy()
+        total.backward(cotangent)
+        expect(
+            np.array_equal(cotangent, np.broadcast_to(c, (3, 4))), "backward() wrote into the cotangent it was given"
+        )
+        return x.grad, gain.grad
+
+    paths = draw(st.permutations(["norm", "past", "alone"]))[: draw(st.integers(2, 3))]
+    dx, dg = gradients(*paths)
+    close(dx, sum(gradients(path)[0] for path in paths), "the paths do not add up")
+    if "norm" in paths:
+        close(dg, gradients("norm")[1], "the gain's gradient is another one")
+
+
+@law
 def gradients_add_up_in_the_optimizers_array(F, Tensor, draw):
     """A weight's gradient goes straight into the array that an optimizer gave it, however often the weight is used."""
     n = draw(sizes(2, 4))

@@ -171,6 +171,28 @@ def rms_norm_forgets_the_scale(kernels, draw):
     expect((along <= 100 * np.finfo(dtype).eps * (1 + np.abs(dy).sum(-1))).all(), "the gradient has a part along x")
 
 
+@law("layer_norm")
+def what_passed_a_norm_by_is_added_to_its_gradient(kernels, draw):
+    """layer_norm_backward and rms_norm_backward with `add`: dx + add and the other gradients as they are; add is left alone."""
+    rng, dtype = source(draw)
+    name = draw(st.sampled_from(["layer_norm", "rms_norm"]))
+    rows, n = lengths(kernels, draw), lengths(kernels, draw)
+    shape = (rows, n) if draw(st.booleans()) else (2, rows, n)
+    x, dy, other = (rng.standard_normal(shape).astype(dtype) for _ in range(3))
+    g = rng.standard_normal(n).astype(dtype) if draw(st.booleans()) else None
+    residuals = getattr(kernels, name)(x, g)[1]
+    backward = getattr(kernels, f"{name}_backward")
+    dx, *rest = backward(dy, residuals)
+    add = layout(draw, other)
+    total, *others = backward(dy, residuals, add=add)
+    expect(np.array_equal(add, other), "add was written to")
+    expect(not np.shares_memory(total, add), "the result is not an array of its own")
+    room = 2 * np.finfo(dtype).eps * (np.abs(dx) + np.abs(other))
+    expect((np.abs(total - (dx + other)) <= room).all(), "not the sum")
+    for a, b in zip(rest, others, strict=True):
+        expect(a is b is None or np.array_equal(a, b), "a parameter's gradient is another one")
+
+
 @law("rotary")
 def a_rotation_keeps_lengths_and_turns_back(kernels, draw):
     rng, dtype = source(draw)

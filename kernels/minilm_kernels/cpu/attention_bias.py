@@ -12,7 +12,14 @@ import numpy as np
 
 from minilm_kernels.cpu import pool as threads
 from minilm_kernels.cpu.attention_call import KEYS, PER_ROW, ROW_BYTES, VECTORS, call_of
-from minilm_kernels.cpu.attention_scores import Gradients, columns_of, prepare_queries, weights_block, whole_blocks
+from minilm_kernels.cpu.attention_scores import (
+    BIAS_SHAPE,
+    columns_of,
+    gradients_of,
+    prepare_queries,
+    weights_block,
+    whole_blocks,
+)
 from minilm_kernels.cpu.attention_tiles import all_padded, fill, keys_seen, stage_addends, tile_pointer
 from minilm_kernels.cpu.compile import kernel, part
 from minilm_kernels.cpu.pool import parallel_for
@@ -22,7 +29,7 @@ Array = Any
 
 
 def gradient_of_bias(
-    numbers: Array, floats: tuple[float, float, float], gradients: Gradients, bias: Array, query: Array, value: Array
+    numbers: Array, floats: tuple[float, float, float], places: Array, bias: Array, query: Array, value: Array
 ) -> Array:
     """dbias in the shape of the bias, from dS = W ⊙ (dW − δ)."""
     nb, nh, ni, nj = (1,) * (4 - bias.ndim) + bias.shape
@@ -34,15 +41,16 @@ def gradient_of_bias(
         count = nb * nh * (-(-ni // queries)) * (-(-nj // KEYS))
         wide = whole_blocks(D, size) + whole_blocks(Dv, size)
         memory = threads.scratch(size * queries * (D + 2 * Dv + wide + 2 + 4 * KEYS + queries))
-        g = gradients._replace(nb=nb, nh=nh, ni=ni, nj=nj)
-        bias_backward(threads.start(), memory, numbers, floats, g, result, count)
+        places = places.copy()
+        places[BIAS_SHAPE:] = nb, nh, ni, nj
+        bias_backward(threads.start(), memory, numbers, *floats, places, result, count)
     return result.reshape(bias.shape)
 
 
 @kernel
-def bias_backward(pool, memory, numbers, floats, g, result, count):
+def bias_backward(pool, memory, numbers, scale, kept, lowest, places, result, count):
     """Run the tasks: one per tile of the bias."""
-    c = call_of(numbers, floats)
+    c, g = call_of(numbers, scale, kept, lowest), gradients_of(places)
     parallel_for(pool, count, bias_task, (address_of(pointer(memory)), memory.shape[1], c, g, pointer(result)))
 
 

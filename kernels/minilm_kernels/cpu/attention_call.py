@@ -15,6 +15,7 @@ from numba import config
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from minilm_kernels.cpu.compile import part
+from minilm_kernels.cpu.micro import address_of
 from minilm_kernels.cpu.target import TARGET
 from minilm_kernels.random import kept_scale, row_keys, threshold
 
@@ -110,10 +111,12 @@ class AttentionResiduals(NamedTuple):
     @property
     def shared(self) -> tuple[Array | None, ...]:
         """Those that the caller has as well; one array where query, key and value are the parts of one."""
-        packed, parts = self.query.base, (self.query, self.key, self.value)
-        one = isinstance(packed, np.ndarray) and packed is self.key.base and packed is self.value.base
-        inputs = (packed,) if one and packed.size == sum(part.size for part in parts) else parts
-        return *inputs, self.output, self.padding, self.bias
+        _, _, query, key, value, output, _, padding, bias, _ = self
+        packed = query.base
+        one = isinstance(packed, np.ndarray) and packed is key.base and packed is value.base
+        if one and packed.size == query.size + key.size + value.size:
+            return packed, output, padding, bias
+        return query, key, value, output, padding, bias
 
 
 def rows_of(a: Array) -> Array:
@@ -133,7 +136,7 @@ def heads_are_inside(a: Array) -> bool:
 
 
 def address(a: Array | None) -> int:
-    return 0 if a is None else a.ctypes.data
+    return 0 if a is None else address_of(a)
 
 
 @functools.lru_cache(maxsize=256)
@@ -172,7 +175,7 @@ def describe(
         (query.shape, query.strides), (key.shape, key.strides), (value.shape, value.strides), query.itemsize, causal,
         None if bias is None else (bias.shape, bias.strides, bias.itemsize, is_mask),
     ).copy()  # fmt: skip
-    numbers[:3] = query.ctypes.data, key.ctypes.data, value.ctypes.data
+    numbers[:3] = address_of(query), address_of(key), address_of(value)
     if padding is not None:
         numbers[3] = address(padding)
     if bias is not None:
@@ -204,9 +207,8 @@ def random_words(seed: int | None, rows: int) -> Array:
 
 
 @part
-def call_of(numbers, floats):
+def call_of(numbers, scale, kept, lowest):
     """The Call with its names, inside a kernel."""
-    scale, kept, lowest = floats
     unit, factor = unit_and_factor(scale * LOG2E)
     unkept = 1 / kept if kept > 0 else 0.0
     return Call(scale, kept, unkept, lowest, unit, factor, *to_fixed_tuple(numbers, NUMBERS))

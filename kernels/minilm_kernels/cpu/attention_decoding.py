@@ -78,15 +78,15 @@ def attention_decode(
     rows = H // H_kv * Tq
     partial = np.empty((B * H_kv * chunks, rows, Dv + 2), query.dtype)
     memory = threads.scratch(rows * (CHUNK + D + ROW_BYTES) * query.itemsize)
-    decode(threads.start(), memory, numbers, floats, output, partial, chunks)
+    decode(threads.start(), memory, numbers, *floats, output, partial, chunks)
     return output.transpose(0, 2, 1, 3)
 
 
 @kernel
-def decode(pool, memory, numbers, floats, output, partial, chunks):
+def decode(pool, memory, numbers, scale, kept, lowest, output, partial, chunks):
     """Run the tasks: one per chunk, batch and key head; then one per batch and key head to put the chunks together."""
     numbers[OUTPUT] = address_of(pointer(output))
-    c = call_of(numbers, floats)
+    c = call_of(numbers, scale, kept, lowest)
     heads = c.B * c.H_kv
     if output.size > 0:
         where = address_of(pointer(memory))

@@ -86,7 +86,7 @@ def attention(
     numbers, floats = describe(query, key, value, causal, padding, bias, scale, dropout, words)
     tiles = -(-Tq * query.itemsize // ROW_BYTES)
     memory = threads.scratch(scratch_bytes(D, Dv, query.itemsize))
-    forward(threads.start(), memory, numbers, floats, output, statistics, B * H * tiles)
+    forward(threads.start(), memory, numbers, *floats, output, statistics, B * H * tiles)
     output = output.transpose(0, 2, 1, 3)
     residuals = AttentionResiduals(numbers, floats, query, key, value, output, statistics, padding, bias, words)
     return output, residuals
@@ -98,12 +98,12 @@ def scratch_bytes(D: int, Dv: int, itemsize: int) -> int:
 
 
 @kernel
-def forward(pool, memory, numbers, floats, output, statistics, count):
+def forward(pool, memory, numbers, scale, kept, lowest, output, statistics, count):
     """Run the tasks: one per batch, head and tile of queries."""
     numbers[OUTPUT] = address_of(pointer(output))
     numbers[OUTPUT + 1] = address_of(pointer(statistics))
     numbers[OUTPUT + 2] = address_of(pointer(statistics) + statistics.size // 2)
-    c = call_of(numbers, floats)
+    c = call_of(numbers, scale, kept, lowest)
     parallel_for(pool, count, forward_task, (address_of(pointer(memory)), memory.shape[1], c, pointer(output)))
 
 

@@ -14,6 +14,7 @@ tasks are handed out in the order of their numbers, so the chunk before is done 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from minilm_kernels.cpu.attention_scores import (
     columns_of,
     describe_gradients,
     finish_block,
+    gradients_of,
     prepare_queries,
     weights_block,
     weights_of_tile,
@@ -97,25 +99,32 @@ def attention_backward(
     """
     numbers, floats, query, key, value, _, _, _, bias, _ = residuals
     dtype, size = query.dtype, query.itemsize
-    (B, H, Tq, D), H_kv, Tk, Dv = query.shape, key.shape[1], key.shape[2], value.shape[3]
+    (B, H, Tq, D), (_, H_kv, Tk, Dv) = query.shape, value.shape
     grad_output = rows_of(grad_output)
     if out is None:
         out = tuple(empty_heads(a.shape, heads_are_inside(a), dtype) for a in (query, key, value))
-    chunks = max(1, min(-(-TASKS // max(1, B * H_kv)), Tk // SMALLEST_CHUNK))
+    chunks, chunk, few, tiles, scratch_bytes = plan(B * H_kv, Tq, Tk, D, Dv, size)
+    done = np.zeros(chunks * B * H, np.int64)
+    delta = np.zeros((B, H, Tq), dtype) if few else None
+    places = describe_gradients([grad_output, *out], delta, chunk, tiles)
+    memory = threads.scratch(scratch_bytes)
+    backward(threads.start(), memory, numbers, *floats, places, np.empty(0, dtype), done, B * H_kv * chunks)
+    grad_bias = None
+    if bias_gradient and bias is not None and bias.dtype != bool:
+        grad_bias = gradient_of_bias(numbers, floats, places, bias, query, value)
+    return (*out, grad_bias)
+
+
+@functools.lru_cache(256)
+def plan(heads: int, Tq: int, Tk: int, D: int, Dv: int, size: int) -> tuple[int, int, bool, int, int]:
+    """How many chunks of keys, keys in one; whether all keys of a query wait; tiles of queries at once; bytes of scratch."""
+    chunks = max(1, min(-(-TASKS // max(1, heads)), Tk // SMALLEST_CHUNK))
     chunk = max(KEYS, -(-Tk // (chunks * KEYS)) * KEYS)
     chunks = max(1, -(-Tk // chunk))
-    done = np.zeros(chunks * B * H, np.int64)
     few = chunks == 1 and Tk <= FEW_KEYS
     tile_bytes = size * tile_elements(D, Dv, size) + (2 * Tk * ROW_BYTES if few else 0)
     tiles = max(1, min(8, (FEW_KEYS_BYTES if few else CACHE_BYTES) // tile_bytes, -(-Tq * size // ROW_BYTES)))
-    delta = np.zeros((B, H, Tq), dtype) if few else None
-    g = describe_gradients([grad_output, *out], delta, chunk, tiles)
-    memory = threads.scratch(tiles * tile_bytes + size * key_elements(D, Dv, size))
-    backward(threads.start(), memory, numbers, floats, g, np.empty(0, dtype), done, B * H_kv * chunks)
-    grad_bias = None
-    if bias_gradient and bias is not None and bias.dtype != bool:
-        grad_bias = gradient_of_bias(numbers, floats, g, bias, query, value)
-    return (*out, grad_bias)
+    return chunks, chunk, few, tiles, tiles * tile_bytes + size * key_elements(D, Dv, size)
 
 
 def tile_elements(D: int, Dv: int, itemsize: int) -> int:
@@ -131,12 +140,12 @@ def key_elements(D: int, Dv: int, itemsize: int) -> int:
 
 
 @kernel
-def backward(pool, memory, numbers, floats, g, like, done, count):
+def backward(pool, memory, numbers, scale, kept, lowest, places, like, done, count):
     """Run the tasks: one per chunk of keys, batch and key head.
 
     like: an array of the dtype; done: (chunks, B, H), how many queries of a head a chunk has added its part of dQ to.
     """
-    c = call_of(numbers, floats)
+    c, g = call_of(numbers, scale, kept, lowest), gradients_of(places)
     memory_row = memory.shape[1]
     arguments = (address_of(pointer(memory)), memory_row, c, g, pointer(like), done)
     if count > c.B * c.H_kv:

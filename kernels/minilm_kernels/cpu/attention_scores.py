@@ -14,7 +14,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from minilm_kernels.cpu.attention_call import HEAD_VECTORS, KEYS, PER_ROW, ROW_BYTES, VECTORS, address
+import numpy as np
+
+from minilm_kernels.cpu.attention_call import (
+    HEAD_VECTORS,
+    KEYS,
+    PER_ROW,
+    ROW_BYTES,
+    VECTORS,
+    address,
+    to_fixed_tuple,
+)
 from minilm_kernels.cpu.attention_tiles import (
     all_padded,
     copy_rows,
@@ -35,7 +45,7 @@ Array = Any
 
 
 class Gradients(NamedTuple):
-    """The cotangents of one call: addresses and strides as in Call."""
+    """The cotangents of one call: addresses and strides as in Call, and passed like its numbers."""
 
     output: int
     output_batch: int
@@ -62,12 +72,23 @@ class Gradients(NamedTuple):
     nj: int
 
 
-def describe_gradients(arrays: list[Array], delta: Array | None, chunk: int, tiles: int) -> Gradients:
-    """The tuple for dO, dQ, dK, dV, each (B, H, T, D), still without a bias."""
+PLACES = len(Gradients._fields)
+BIAS_SHAPE = Gradients._fields.index("nb")
+
+
+def describe_gradients(arrays: list[Array], delta: Array | None, chunk: int, tiles: int) -> Array:
+    """The numbers of Gradients for dO, dQ, dK, dV, each (B, H, T, D), still without a bias."""
     places: list[int] = []
     for a in arrays:
-        places += (address(a), *(s // a.itemsize for s in a.strides[:3]))
-    return Gradients._make([*places, address(delta), chunk, tiles, 1, 1, 1, 1])
+        size, (batch, head, row, _) = a.itemsize, a.strides
+        places += (address(a), batch // size, head // size, row // size)
+    return np.array([*places, address(delta), chunk, tiles, 1, 1, 1, 1], np.int64)
+
+
+@part
+def gradients_of(places):
+    """The Gradients with their names, inside a kernel."""
+    return Gradients(*to_fixed_tuple(places, PLACES))
 
 
 def whole_blocks(n: int, itemsize: int) -> int:

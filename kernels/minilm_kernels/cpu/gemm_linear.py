@@ -51,15 +51,16 @@ def linear(
     Returns Y (..., out) and the residuals for the backward pass.
     """
     shape, (out, size) = x.shape, weight.shape
-    X = x if x.ndim == 2 else x.reshape(math.prod(shape[:-1]), size)
+    flat = len(shape) == 2
+    X = x if flat else x.reshape(math.prod(shape[:-1]), size)
     Y = np.empty((X.shape[0], out), X.dtype)
     Z = None if activation is None else np.empty_like(Y)
-    R = None if residual is None else row_contiguous(residual.reshape(Y.shape))
+    R = None if residual is None else row_contiguous(residual if flat else residual.reshape(Y.shape))
     if bias is not None and not bias.flags.c_contiguous:
         bias = np.ascontiguousarray(bias)
     product(X, weight.T, Y, bias=bias, activation=ACTIVATIONS[activation], z=Z, residual=R)
     saved = LinearResiduals(X, weight, Z, activation, shape, bias is not None, residual is not None)
-    return Y if x.ndim == 2 else Y.reshape(*shape[:-1], out), saved
+    return Y if flat else Y.reshape(*shape[:-1], out), saved
 
 
 def linear_backward(
@@ -101,7 +102,7 @@ def activation_backward(grad_output: np.ndarray, residuals: LinearResiduals) -> 
     if dZ.size:
         activation = ACTIVATIONS[residuals.activation]
         addresses = address_of(dY), address_of(Z), address_of(dZ)
-        multiply_by_slope(pool.start(), ZEROS[dY.dtype], *addresses, dZ.size, activation)
+        multiply_by_slope(pool.start(), ZEROS[dY.itemsize], *addresses, dZ.size, activation)
     return dZ
 
 

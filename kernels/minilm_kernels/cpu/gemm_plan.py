@@ -55,6 +55,7 @@ def plan(M: int, N: int, K: int, threads: int, itemsize: int, a_transposed: int)
     return mc, nc, size if -(-M // mc) > 4 and size <= SHARED_LIMIT else 0
 
 
+@functools.lru_cache(4096)
 def worth_splitting(M: int, N: int, K: int) -> bool:
     """Whether splitting and packing cost less than the matrix unit saves.
 
@@ -69,11 +70,22 @@ def worth_splitting(M: int, N: int, K: int) -> bool:
     return M >= 128 and work >= (SMALL // 4 if M >= 384 else SMALL)
 
 
+@functools.lru_cache(4096)
 def worth_chunks(M: int, N: int, K: int) -> bool:
     """Whether to cut the sums along k: what a task packs stays in its second cache, and all chunks' C take bearable room."""
     packed = (M + N) * CHUNK * STEP_BYTES // (PANEL * K_TILE)
     sums = 4 * M * N * -(-K // CHUNK)
     return min(M, N) >= 64 and K >= 2 * CHUNK and packed <= CHUNK_BYTES and sums <= SUMS_BYTES
+
+
+@functools.lru_cache(4096)
+def plan_pieces(M: int, N: int, K: int, most_k: int, most_packed: int) -> tuple[int, int, int] | None:
+    """Rows, columns and k's of the pieces that a product on the matrix unit is cut into; None if it is one piece."""
+    depth = even(K, -(-K // most_k), K_TILE)
+    most = most_packed // (-(-depth // K_TILE) * STEP_BYTES // PANEL)
+    if most_k >= K and most >= max(M, N):
+        return None
+    return even(M, -(-M // most), PANEL), even(N, -(-N // most), PANEL), depth
 
 
 @functools.lru_cache(4096)
@@ -86,6 +98,7 @@ def plan_split(M: int, N: int, K: int, threads: int) -> tuple[int, int]:
     return mc, even(columns, max(1, cuts), 1)
 
 
+@functools.lru_cache(4096)
 def plan_few(M: int, N: int, K: int, threads: int) -> tuple[int, int, int]:
     """The same for few rows: blocks of columns, none so small that handing it out would take longer than the work."""
     parts = max(min(4 * threads, N * K >> 15), 1) if threads > 1 else 1

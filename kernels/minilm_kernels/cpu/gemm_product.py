@@ -11,7 +11,15 @@ from minilm_kernels.cpu import gemm_chunks as chunks
 from minilm_kernels.cpu import pool
 from minilm_kernels.cpu.gemm import A_ROWS, KC, PANELS, gemm
 from minilm_kernels.cpu.gemm_few import FEW, few
-from minilm_kernels.cpu.gemm_plan import Operands, even, plan, plan_few, plan_split, worth_chunks, worth_splitting
+from minilm_kernels.cpu.gemm_plan import (
+    Operands,
+    plan,
+    plan_few,
+    plan_pieces,
+    plan_split,
+    worth_chunks,
+    worth_splitting,
+)
 from minilm_kernels.cpu.gemm_split import MOST_K, TASK_BYTES, gemm_split
 from minilm_kernels.cpu.gemm_tiles import ROWS, VECTORS
 from minilm_kernels.cpu.micro import address_of
@@ -23,7 +31,8 @@ SCRATCH: dict[int, int] = {
     size: -(-size * (ROWS * VECTORS * lanes_of(size) + A_ROWS // ROWS * (KC * ROWS + lanes_of(size))
     + KC * PANELS * VECTORS * lanes_of(size)) // 4096) * 4096 for size in (4, 8)
 }  # fmt: skip
-ZEROS = {np.dtype(t): np.zeros(VECTORS * 16, t) for t in (np.float32, np.float64)}
+ZEROS = {t().itemsize: np.zeros(VECTORS * 16, t) for t in (np.float32, np.float64)}
+ZEROS_AT = {size: address_of(zeros) for size, zeros in ZEROS.items()}
 HUGE = 1 << 21  # bytes in a large page: packed panels in few pages need few translations of addresses
 _local = threading.local()
 
@@ -67,94 +76,94 @@ def product(
     (M, N), K, size = c.shape, a.shape[1], c.itemsize
     if M == 0 or N == 0:
         return
-    zeros = ZEROS[c.dtype]
+    zeros = ZEROS[size]
     if K == 0:  # an empty sum is 0: let it be 0 · 0
         K, a, b = 1, np.zeros((M, 1), c.dtype), np.zeros((1, N), c.dtype)
     a, a_step, a_transposed = operand(a, columns_first=sums is not None)
     b, b_step, b_transposed = operand(b)
     threads = pool.get_num_threads()
-    few_rows = M <= FEW and not a_transposed
     at, c_row = address_of(c), c.strides[0] // size
     if accumulate:
         start, start_row, start_column = at, c_row, 1
     elif bias is not None:
         start, start_row, start_column = address_of(bias), 0, 1
     else:
-        start, start_row, start_column = address_of(zeros), 0, 0
-    operands = Operands(
+        start, start_row, start_column = ZEROS_AT[size], 0, 0
+    operands = (  # Operands without its names, which take half a microsecond
         address_of(a), a_step, a_transposed, address_of(b), b_step, b_transposed, at, c_row, start, start_row, start_column,
         activation, 0 if z is None else address_of(z), 0 if residual is None else address_of(residual),
         0 if residual is None else residual.strides[0] // size, 0 if sums is None else address_of(sums), 0, M, N, K,
     )  # fmt: skip
-    if few_rows:
-        run(few, operands, zeros, *plan_few(M, N, K, threads))
-    elif not (MATRIX_UNIT and size == 4 and on_unit(operands, zeros, threads)):
-        run(gemm, operands, zeros, *plan(M, N, K, threads, size, a_transposed))
+    if M <= FEW and not a_transposed:
+        run(few, operands, zeros, size, threads, plan_few(M, N, K, threads))
+        return
+    if MATRIX_UNIT and size == 4:
+        bare = bias is None and activation == 0 and residual is None
+        if bare and worth_chunks(M, N, K) and in_chunks(operands, zeros, threads):
+            return
+        if worth_splitting(M, N, K):
+            split_product(operands, zeros, threads)
+            return
+    run(gemm, operands, zeros, size, threads, plan(M, N, K, threads, size, a_transposed))
 
 
-def run(kernel: Any, operands: Operands, zeros: np.ndarray, mc: int, nc: int, shared: int) -> None:
+def run(
+    kernel: Any, operands: tuple, zeros: np.ndarray, size: int, threads: int, planned: tuple[int, int, int]
+) -> None:
     """Start gemm or few with a plan."""
-    threads, row = pool.get_num_threads(), SCRATCH[zeros.itemsize]
+    mc, nc, shared = planned
+    row = SCRATCH[size]
     scratch = workspace(threads * row + shared)
     kernel(pool.start(), zeros, *operands, mc, nc, scratch + threads * row if shared else 0, scratch, row)
 
 
-def on_unit(operands: Operands, zeros: np.ndarray, threads: int) -> bool:
-    """The product on the matrix unit, if that pays; whether it was done."""
-    if in_chunks(operands, zeros, threads):
-        return True
-    if worth_splitting(*operands[-3:]):
-        split_product(operands, zeros, threads)
-        return True
-    return False
-
-
-def in_chunks(operands: Operands, zeros: np.ndarray, threads: int) -> bool:
-    """The product cut along k, if it is of the kind, and of the numbers, that gemm_chunks takes; whether it was done."""
-    o = operands
-    if o.activation or o.residual or (o.start_column and not o.start_row) or not worth_chunks(o.M, o.N, o.K):
-        return False
-    rows, columns, count = -(-o.M // PANEL), -(-o.N // PANEL), -(-o.K // chunks.CHUNK)
+def in_chunks(operands: tuple, zeros: np.ndarray, threads: int) -> bool:
+    """The product cut along k, if its numbers are such that gemm_chunks takes them; whether it was done."""
+    M, N, K = operands[-3:]
+    rows, columns, count = -(-M // PANEL), -(-N // PANEL), -(-K // chunks.CHUNK)
     own_row = 4 * rows * PANEL * (columns * PANEL + 1) + 192  # neighbours begin in different places of the cache
     row = TASK_BYTES + (rows + columns) * chunks.CHUNK_STEPS * STEP_BYTES
     own = workspace(count * own_row + threads * row)
     bad = np.empty(count, np.int64)
-    return chunks.gemm_chunks(pool.start(), zeros, *o, own, own_row, own + count * own_row, row, bad)
+    return chunks.gemm_chunks(pool.start(), zeros, *operands, own, own_row, own + count * own_row, row, bad)
 
 
-def split_product(operands: Operands, zeros: np.ndarray, threads: int) -> None:
+def split_product(operands: tuple, zeros: np.ndarray, threads: int) -> None:
     """The product on the matrix unit, in pieces whose packed copies are of bearable size."""
     M, N, K = operands[-3:]
-    depth = even(K, -(-K // MOST_K), K_TILE)
-    most = MOST_PACKED // (-(-depth // K_TILE) * STEP_BYTES // PANEL)
-    if K <= MOST_K and max(M, N) <= most:
+    pieces = plan_pieces(M, N, K, MOST_K, MOST_PACKED)
+    if pieces is None:
         split_piece(operands, zeros, threads)
         return
-    rows, columns = (even(n, -(-n // most), PANEL) for n in (M, N))
+    whole = Operands._make(operands)
+    rows, columns, depth = pieces
     for k in range(0, K, depth):
         for m in range(0, M, rows):
             for n in range(0, N, columns):
-                piece = operands.piece(m, min(M, m + rows), n, min(N, n + columns), k, min(K, k + depth))
+                piece = whole.piece(m, min(M, m + rows), n, min(N, n + columns), k, min(K, k + depth))
                 split_piece(piece, zeros, threads)
 
 
-def split_piece(piece: Operands, zeros: np.ndarray, threads: int) -> None:
+def split_piece(operands: tuple, zeros: np.ndarray, threads: int) -> None:
     """A piece of a product on the matrix unit; what its numbers are too small or too large for, on vectors."""
-    M, N, K = piece[-3:]
+    M, N, K = operands[-3:]
     mc, nc = plan_split(M, N, K, threads)
     rows, columns, steps = -(-M // PANEL), -(-N // PANEL), -(-K // K_TILE)
     panels = columns * (steps * STEP_BYTES + 4 * PANEL)
     row = TASK_BYTES + mc * steps * STEP_BYTES
     wrong = np.empty(rows, np.int64)
     scratch = workspace(panels + threads * row)
-    left = gemm_split(pool.start(), zeros, *piece, mc, nc, scratch, scratch + panels, row, wrong)
+    left = gemm_split(pool.start(), zeros, *operands, mc, nc, scratch, scratch + panels, row, wrong)
+    if left == 0:
+        return
+    piece = Operands._make(operands)
     if left < 0:
-        run(gemm, piece, zeros, *plan(M, N, K, threads, 4, piece.a_transposed))
-    elif left:
+        run(gemm, piece, zeros, 4, threads, plan(M, N, K, threads, 4, piece.a_transposed))
+    else:
         piece = piece._replace(sums=0)  # they are done
         for m in np.flatnonzero(wrong).tolist():
             some = piece.piece(m * PANEL, min(M, (m + 1) * PANEL), 0, N, 0, K)
-            run(gemm, some, zeros, *plan(some.M, N, K, threads, 4, piece.a_transposed))
+            run(gemm, some, zeros, 4, threads, plan(some.M, N, K, threads, 4, piece.a_transposed))
 
 
 def matmul(a: np.ndarray, b: np.ndarray, *, out: np.ndarray | None = None, accumulate: bool = False) -> np.ndarray:

@@ -124,8 +124,8 @@ def norm_kernel(pool, x, weight, bias, y, mean, reciprocal, eps, centered):
 
 
 @part
-def norm_backward_task(worker, i, x, weight, dy, mean, reciprocal, dx, partial, rows, n, centered, chunks):
-    """One group of rows: dx, and the group's sums of dy ⊙ x̂ and dy."""
+def norm_backward_task(worker, i, x, weight, dy, add, adds, mean, reciprocal, dx, partial, rows, n, centered, chunks):
+    """One group of rows: dx, and the group's sums of dy ⊙ x̂ and dy. adds: whether there is something to add to dx."""
     W = lanes(x)
     zero = splat(x, 0.0)
     dg = partial + i * 2 * n
@@ -133,7 +133,7 @@ def norm_backward_task(worker, i, x, weight, dy, mean, reciprocal, dx, partial, 
     for j in range(0, 2 * n, W):
         store_first(dg + j, zero, 2 * n - j)
     for r in range(i * rows // chunks, (i + 1) * rows // chunks):
-        source, grad, target = x + r * n, dy + r * n, dx + r * n
+        source, grad, other, target = x + r * n, dy + r * n, add + r * n, dx + r * n
         center, scale = splat(x, mean[r]), splat(x, reciprocal[r])
         # Σ dx̂ and Σ dx̂ ⊙ x̂ with dx̂ = dy ⊙ g
         first = second = zero
@@ -141,6 +141,8 @@ def norm_backward_task(worker, i, x, weight, dy, mean, reciprocal, dx, partial, 
         for j in range(0, whole, W):
             prefetch(source + (j + n))
             prefetch(grad + (j + n))
+            if adds:
+                prefetch(other + j)
             d, xhat = load(grad + j), (load(source + j) - center) * scale
             store(dg + j, fma(d, xhat, load(dg + j)))
             store(db + j, d + load(db + j))
@@ -161,11 +163,17 @@ def norm_backward_task(worker, i, x, weight, dy, mean, reciprocal, dx, partial, 
         for j in range(0, whole, W):
             xhat = (load(source + j) - center) * scale
             dxhat = load(grad + j) * load(weight + j) - shift
-            store(target + j, scale * fma(xhat, slope, dxhat))
+            result = scale * fma(xhat, slope, dxhat)
+            if adds:
+                result += load(other + j)
+            store(target + j, result)
         if rest:
             xhat = (load_first(source + whole, rest) - center) * scale
             dxhat = load_first(grad + whole, rest) * load_first(weight + whole, rest) - shift
-            store_first(target + whole, scale * fma(xhat, slope, dxhat), rest)
+            result = scale * fma(xhat, slope, dxhat)
+            if adds:
+                result += load_first(other + whole, rest)
+            store_first(target + whole, result, rest)
 
 
 @part
@@ -180,10 +188,11 @@ def sum_chunks(partial, total, chunks, n):
 
 
 @kernel
-def norm_backward_kernel(pool, x, weight, dy, mean, reciprocal, dx, partial, total, centered):
+def norm_backward_kernel(pool, x, weight, dy, add, adds, mean, reciprocal, dx, partial, total, centered):
     rows, n, chunks = mean.shape[0], weight.shape[0], partial.shape[0]
     arguments = (
-        pointer(x), pointer(weight), pointer(dy), mean, reciprocal, pointer(dx), pointer(partial), rows, n, centered, chunks,
+        pointer(x), pointer(weight), pointer(dy), pointer(add), adds, mean, reciprocal, pointer(dx), pointer(partial), rows, n,
+        centered, chunks,
     )  # fmt: skip
     parallel_for(pool, chunks, norm_backward_task, arguments)
     sum_chunks(pointer(partial), pointer(total), chunks, 2 * n)
@@ -205,16 +214,20 @@ def _norm(x: np.ndarray, weight: Any, bias: Any, eps: float, centered: bool) -> 
     return y, NormResiduals(x, mean, reciprocal, weight, bias is not None)
 
 
-def _norm_backward(dy: np.ndarray, residuals: NormResiduals, centered: bool) -> tuple[np.ndarray, Any, Any]:
+def _norm_backward(
+    dy: np.ndarray, residuals: NormResiduals, add: np.ndarray | None, centered: bool
+) -> tuple[np.ndarray, Any, Any]:
     x, mean, reciprocal, weight, has_bias = residuals
     n = x.shape[-1]
     dx, total = np.empty(x.shape, x.dtype), np.empty(2 * n, x.dtype)
     if n:
         g = np.ones(n, x.dtype) if weight is None else flat(weight)
         partial = np.empty((chunks_of(len(mean)), 2 * n), x.dtype)
+        grad = flat(dy)
         norm_backward_kernel(
-            pool.start(), flat(x), g, flat(dy), mean, reciprocal, dx.reshape(-1), partial, total, centered
-        )
+            pool.start(), flat(x), g, grad, grad if add is None else flat(add), add is not None, mean, reciprocal,
+            dx.reshape(-1), partial, total, centered,
+        )  # fmt: skip
     return dx, None if weight is None else total[:n], total[n:] if has_bias else None
 
 
@@ -226,10 +239,10 @@ def layer_norm(
 
 
 def layer_norm_backward(
-    grad_output: np.ndarray, residuals: NormResiduals
+    grad_output: np.ndarray, residuals: NormResiduals, *, add: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """The cotangents of x, weight and bias (None for a weight or bias that was not given)."""
-    return _norm_backward(grad_output, residuals, True)
+    """The cotangents of x, plus `add`, of weight and of bias (None for a weight or bias that was not given)."""
+    return _norm_backward(grad_output, residuals, add, True)
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray | None = None, *, eps: float = 1e-6) -> tuple[np.ndarray, NormResiduals]:
@@ -237,7 +250,9 @@ def rms_norm(x: np.ndarray, weight: np.ndarray | None = None, *, eps: float = 1e
     return _norm(x, weight, None, eps, False)
 
 
-def rms_norm_backward(grad_output: np.ndarray, residuals: NormResiduals) -> tuple[np.ndarray, np.ndarray | None]:
-    """The cotangents of x and weight (None without a weight)."""
-    dx, dg, _ = _norm_backward(grad_output, residuals, False)
+def rms_norm_backward(
+    grad_output: np.ndarray, residuals: NormResiduals, *, add: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The cotangents of x, plus `add`, and of weight (None without a weight)."""
+    dx, dg, _ = _norm_backward(grad_output, residuals, add, False)
     return dx, dg

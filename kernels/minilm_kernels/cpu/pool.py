@@ -267,24 +267,21 @@ class Pool:
 
     def __init__(self) -> None:
         self.state = np.zeros(TICKETS + LINE * MOST_THREADS, np.int64)
-        self.state[THREADS] = default_threads()
+        self.set_threads(default_threads())
         self.workers: list[threading.Thread] = []
         self.wake = threading.Condition()
         self.starting = threading.Lock()
-
-    @property
-    def threads(self) -> int:
-        return int(self.state[THREADS])
 
     def set_threads(self, n: int) -> None:
         if not 1 <= n <= MOST_THREADS:
             raise ValueError(f"{n} threads cannot be had; give at least 1 and at most {MOST_THREADS}")
         self.state[THREADS] = n
+        self.threads = int(n)
 
     def start(self) -> np.ndarray:
         """The state to pass to a kernel; starts or wakes the other threads."""
         state = self.state
-        if len(self.workers) < state[THREADS] - 1 and not config.DISABLE_JIT:
+        if len(self.workers) < self.threads - 1 and not config.DISABLE_JIT:
             with self.starting:
                 for worker in range(len(self.workers) + 1, self.threads):
                     thread = threading.Thread(

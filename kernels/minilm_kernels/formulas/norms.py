@@ -34,17 +34,23 @@ def layer_norm(
     return y, NormResiduals(xhat, rstd, weight, bias is not None)
 
 
-def layer_norm_backward(grad_output: Array, residuals: NormResiduals) -> tuple[Array, Array | None, Array | None]:
+def layer_norm_backward(
+    grad_output: Array, residuals: NormResiduals, *, add: Array | None = None
+) -> tuple[Array, Array | None, Array | None]:
     """The cotangents of x, weight and bias (None for a weight or bias that was not given).
 
     y = x̂ ⊙ g + b  ⇒  dg = Σ_rows dy ⊙ x̂,  db = Σ_rows dy,  dx̂ = dy ⊙ g.
     x̂ has mean 0 and variance 1 whatever x does:  dx = (dx̂ − mean(dx̂) − x̂ ⊙ mean(dx̂ ⊙ x̂))/σ.
+
+    add: in the shape of x, added to dx: the cotangent that came to x past the norm, as in a residual connection.
     """
     dy, (xhat, rstd, g, has_bias) = grad_output, residuals
     dxhat = dy if g is None else dy * g
     dx = dxhat - dxhat.mean(axis=-1, keepdims=True)
     dx -= xhat * _mean_product(dxhat, xhat)
     dx *= rstd
+    if add is not None:
+        dx += add
     return dx, None if g is None else _sum_rows(dy * xhat), _sum_rows(dy) if has_bias else None
 
 
@@ -59,15 +65,21 @@ def rms_norm(x: Array, weight: Array | None = None, *, eps: float = 1e-6) -> tup
     return y, NormResiduals(xhat, rrms, weight, False)
 
 
-def rms_norm_backward(grad_output: Array, residuals: NormResiduals) -> tuple[Array, Array | None]:
+def rms_norm_backward(
+    grad_output: Array, residuals: NormResiduals, *, add: Array | None = None
+) -> tuple[Array, Array | None]:
     """The cotangents of x and weight (None without a weight).
 
     dg = Σ_rows dy ⊙ x̂,  dx̂ = dy ⊙ g,  dx = (dx̂ − x̂ ⊙ mean(dx̂ ⊙ x̂))/rms.
+
+    add: in the shape of x, added to dx, as in layer_norm_backward.
     """
     dy, (xhat, rrms, g, _) = grad_output, residuals
     dxhat = dy if g is None else dy * g
     dx = dxhat - xhat * _mean_product(dxhat, xhat)
     dx *= rrms
+    if add is not None:
+        dx += add
     return dx, None if g is None else _sum_rows(dy * xhat)
 
 

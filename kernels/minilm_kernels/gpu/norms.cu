@@ -40,12 +40,13 @@ __global__ void __launch_bounds__(256) norm(
 template <typename T, bool CENTERED>
 __global__ void __launch_bounds__(256) norm_gradient(
     const T* __restrict__ dy, const T* __restrict__ x, const T* __restrict__ weight, const Real<T>* __restrict__ mean,
-    const Real<T>* __restrict__ reciprocal, T* __restrict__ dx, i64 rows, int n) {
+    const Real<T>* __restrict__ reciprocal, const T* __restrict__ add, T* __restrict__ dx, i64 rows, int n) {
   using A = Real<T>;
   const i64 row = i64(blockIdx.x) * 8 + threadIdx.x / 32;
   if (row >= rows) return;
   const int lane = threadIdx.x % 32;
   const A mu = mean[row], r = reciprocal[row];
+  if (add) add += row * n;
   dy += row * n;
   x += row * n;
   dx += row * n;
@@ -59,7 +60,8 @@ __global__ void __launch_bounds__(256) norm_gradient(
   product = sum_over<32>(product) / n;
   for (int j = lane; j < n; j += 32) {
     const A d = widen(dy[j]) * or_one(weight, j), xhat = (widen(x[j]) - mu) * r;
-    dx[j] = narrow<T>((d - sum - xhat * product) * r);
+    const A result = (d - sum - xhat * product) * r;
+    dx[j] = narrow<T>(add ? result + widen(add[j]) : result);
   }
 }
 

@@ -29,9 +29,11 @@ def layer_norm(
     return _norm(x, weight, bias, eps, "true")
 
 
-def layer_norm_backward(grad_output: Array, residuals: NormResiduals) -> tuple[Array, Array | None, Array | None]:
+def layer_norm_backward(
+    grad_output: Array, residuals: NormResiduals, *, add: Array | None = None
+) -> tuple[Array, Array | None, Array | None]:
     """See minilm_kernels.reference.layer_norm_backward."""
-    return _backward(grad_output, residuals, "true")
+    return _backward(grad_output, residuals, add, "true")
 
 
 def rms_norm(x: Array, weight: Array | None = None, *, eps: float = 1e-6) -> tuple[Array, NormResiduals]:
@@ -39,9 +41,11 @@ def rms_norm(x: Array, weight: Array | None = None, *, eps: float = 1e-6) -> tup
     return _norm(x, weight, None, eps, "false")
 
 
-def rms_norm_backward(grad_output: Array, residuals: NormResiduals) -> tuple[Array, Array | None]:
+def rms_norm_backward(
+    grad_output: Array, residuals: NormResiduals, *, add: Array | None = None
+) -> tuple[Array, Array | None]:
     """See minilm_kernels.reference.rms_norm_backward."""
-    return _backward(grad_output, residuals, "false")[:2]
+    return _backward(grad_output, residuals, add, "false")[:2]
 
 
 def _norm(x: Array, weight: Array | None, bias: Array | None, eps: float, centered: str) -> tuple[Array, NormResiduals]:
@@ -55,13 +59,16 @@ def _norm(x: Array, weight: Array | None, bias: Array | None, eps: float, center
     return y, NormResiduals(x, mean, reciprocal, weight, bias is not None)
 
 
-def _backward(dy: Array, residuals: NormResiduals, centered: str) -> tuple[Array, Array | None, Array | None]:
+def _backward(
+    dy: Array, residuals: NormResiduals, add: Array | None, centered: str
+) -> tuple[Array, Array | None, Array | None]:
     x, mean, reciprocal, weight, has_bias = residuals
     device, dtype, dy = device_of(x), type_name(x), dense(dy)
+    add = None if add is None else dense(add)
     rows, n = len(mean), x.shape[-1]
     dx = device.xp.empty(x.shape, x.dtype)
     chosen = plan.rows_of_warps("norm_gradient", dtype, rows, centered)
-    launch(device, chosen, dy, x, weight, mean, reciprocal, dx, i64(rows), i32(n))
+    launch(device, chosen, dy, x, weight, mean, reciprocal, add, dx, i64(rows), i32(n))
     if weight is None and not has_bias:
         return dx, None, None
     columns = plan.column_sums("norm_weight_gradient", dtype, rows, n, sums=2)
