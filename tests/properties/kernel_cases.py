@@ -211,7 +211,7 @@ def silu_mul_call(draw: Draw, size: str) -> Call:
 @call_of("softmax_cross_entropy")
 def loss_call(draw: Draw, size: str) -> Call:
     s = Shapes(draw, size)
-    N, C = s.length(), draw(st.sampled_from([1, 2, 3, 5] if s.small else [1, 2, 3, 17, 64, 65, 129, 1000]))
+    N, C = s.length(), draw(st.sampled_from([1, 2, 3, 5] if s.small else [1, 2, 3, 17, 64, 65, 129, 513, 1000, 1500]))
     targets = s.rng.integers(0, C, N)
     if s.maybe():
         targets[s.rng.random(N) < 0.3] = draw(st.sampled_from([-100, 0]))

@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(256) linear_end(
     T* product, const T* __restrict__ bias, const T* __restrict__ residual, T* y, i64 n, int columns, int keep_z) {
   EACH_ELEMENT(n, i) {
     Real<T> z = widen(product[i]);
-    if (bias) z += widen(bias[i % columns]);
+    if (bias) z += widen(bias[n <= 0xffffffffll ? static_cast<u32>(i) % columns : i % columns]);  // 64 bits take long
     if (keep_z) product[i] = narrow<T>(z);
     Real<T> a = activate<ACTIVATION>(z);
     if (residual) a += widen(residual[i]);

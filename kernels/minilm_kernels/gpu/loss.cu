@@ -30,16 +30,24 @@ __global__ void __launch_bounds__(256) cross_entropy(
       for (int c = threadIdx.x; c < classes; c += 256) dz[c] = narrow<T>(A(0));
     return;
   }
-  A most = minus_infinity<A>(), total = 0, shifts = 0;
-  for (int c = threadIdx.x; c < classes; c += 256) most = larger(most, A(widen(z[c])));
-  most = block_max<256>(most, shared);
+  // The row is long and comes from far away, so one visit finds the maximum and the sum: what a thread has summed up below
+  // an older maximum is multiplied by e^(older − newer).
+  A own = minus_infinity<A>(), total = 0;
   for (int c = threadIdx.x; c < classes; c += 256) {
-    const A shifted = widen(z[c]) - most;
-    total += power_of_e(shifted);
-    shifts += shifted;
+    const A x = widen(z[c]);
+    if (x > own) {
+      total *= power_of_e(own - x);
+      own = x;
+    }
+    if (x != minus_infinity<A>()) total += power_of_e(x - own);  // own may be −∞ still
   }
-  total = block_sum<256>(total, shared);
-  shifts = block_sum<256>(shifts, shared);
+  const A most = block_max<256>(own, shared);
+  total = block_sum<256>(own == most ? total : total * power_of_e(own - most), shared);
+  A shifts = 0;
+  if (smoothing != 0) {
+    for (int c = threadIdx.x; c < classes; c += 256) shifts += widen(z[c]) - most;
+    shifts = block_sum<256>(shifts, shared);
+  }
   if (threadIdx.x == 0) {
     A loss = logarithm(total) - (1 - smoothing) * (widen(z[target]) - most);
     if (smoothing != 0) loss -= smoothing / classes * shifts;
@@ -70,5 +78,5 @@ template <typename T>
 __global__ void __launch_bounds__(256) scale_rows(
     const T* __restrict__ z, const T* __restrict__ grad, T* __restrict__ result, i64 n, int classes, int step) {
   const i64 i = i64(blockIdx.x) * 256 + threadIdx.x;
-  if (i < n) result[i] = narrow<T>(widen(z[i]) * widen(grad[i / classes * step]));
+  if (i < n) result[i] = narrow<T>(widen(z[i]) * widen(grad[step ? i / classes : 0]));  // a division takes long
 }
