@@ -123,9 +123,9 @@ MUTANTS = [
            "acc[r][i] *= rescale;", "acc[r][i] *= 0;"),
     # --- tensor cores
     Mutant("tensor: registers of A swapped", "tensor_core.cuh", "half",
-           "a[1] = neighbours(p + (g + 8) * LD + 2 * t);\n  a[2] = neighbours(p + g * LD + 2 * t + 8);",
-           "a[2] = neighbours(p + (g + 8) * LD + 2 * t);\n  a[1] = neighbours(p + g * LD + 2 * t + 8);"),
-    Mutant("tensor: the same half of B twice", "tensor_core.cuh", "half", "neighbours(q + 8));", "neighbours(q));"),
+           "p + lane % 16 * LD + lane / 16 * 8;", "p + (lane % 8 + lane / 16 * 8) * LD + lane / 8 % 2 * 8;"),
+    Mutant("tensor: the same half of B twice", "tensor_core.cuh", "half", "a, q[0], q[2]);", "a, q[0], q[0]);"),
+    Mutant("tensor: rows for columns", "tensor_core.cuh", "half", "load_square<LD, true>(v,", "load_square<LD, false>(v,"),
     Mutant("tensor: the sum of a lane for that of a row", "tensor_forward.cu", "half", "    l[r] = sum_over_row(l[r]);\n", ""),
     Mutant("tensor: no barrier before the next tile", "tensor_forward.cu", "simulator_half", USED, "\n"),
     Mutant("tensor: no barrier after a tile is loaded", "tensor_query_gradient.cu", "simulator_half",
