@@ -17,6 +17,8 @@ def attention_plans(capability: int, dtype: str) -> list[Plan]:
         plans.append(plan.bias_gradient(dtype, capability, 2, 3, 100, 100, D))
         for Tq in (1, 8):
             plans.append(plan.decode(dtype, capability, 40, 2, 12, 3, Tq, 1000, D).part)
+        for heads in (1, 2):
+            plans.append(plan.decode(dtype, capability, 40, 2, heads, 1, 1, 1000, D).part)
     plans.append(plan.rows_of_warps("attention_delta", dtype, 600))
     plans.append(plan.rows_of_warps("attention_decode_join", dtype, 600))
     return plans

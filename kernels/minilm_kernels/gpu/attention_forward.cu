@@ -22,7 +22,8 @@ __global__ void __launch_bounds__(256) attention_forward(
   SHARED_ARRAY(A, Q);
   A *K = Q + BM * LD, *V = K + BN * LD, *W = V + BN * LD;
   const int tx = threadIdx.x % 16, ty = threadIdx.x / 16, tiles = (Tq + BM - 1) / BM;
-  const int first = blockIdx.x % tiles * BM, h = blockIdx.x / tiles % H, b = blockIdx.x / tiles / H, h_kv = h / (H / H_kv);
+  const int first = longest_first(blockIdx.x, tiles) * BM, h = blockIdx.x / tiles % H, b = blockIdx.x / tiles / H;
+  const int h_kv = h / (H / H_kv);
   const Score<T> score = SCORE_OF(b, h);
   const i64 row0 = (i64(b) * H + h) * Tq + first + ty * RM;  // of all rows of scores
 
@@ -43,14 +44,13 @@ __global__ void __launch_bounds__(256) attention_forward(
     __syncthreads();
     A s[RM][RN] = {};
     rows_with_rows<RM, RN, DP, LD>(s, Q, K, ty, tx);
+    const auto place = [&](int i, int j) { return Place{first + ty * RM + i, start + tx + 16 * j}; };
+    score.of_tile(s, score.template whole<BM, BN>(first, start), place);
 #pragma unroll
     for (int i = 0; i < RM; i++) {
       A most = m[i];
 #pragma unroll
-      for (int j = 0; j < RN; j++) {
-        s[i][j] = score(s[i][j], first + ty * RM + i, start + tx + 16 * j);
-        most = larger(most, s[i][j]);
-      }
+      for (int j = 0; j < RN; j++) most = larger(most, s[i][j]);
       most = max_over<16>(most);
       const A rescale = weight_of(m[i], most);
       A sum = 0;

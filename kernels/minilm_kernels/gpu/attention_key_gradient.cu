@@ -38,6 +38,8 @@ __global__ void __launch_bounds__(256) attention_key_gradient(
       A s[RN][RM] = {}, dw[RN][RM] = {};
       rows_with_rows<RN, RM, DP, LD>(s, K, Q, ty, tx);
       rows_with_rows<RN, RM, DP, LD>(dw, V, G, ty, tx);
+      const auto place = [&](int j, int i) { return Place{start + tx + 16 * i, first + ty * RN + j}; };
+      score.of_tile(s, score.template whole<BM, BN>(start, first), place);
 #pragma unroll
       for (int i = 0; i < RM; i++) {
         const int query = start + tx + 16 * i;
@@ -49,7 +51,7 @@ __global__ void __launch_bounds__(256) attention_key_gradient(
 #pragma unroll
         for (int j = 0; j < RN; j++) {
           const int at = first + ty * RN + j;
-          const A w = weight_of(score(s[j][i], query, at), m) * f;
+          const A w = weight_of(s[j][i], m) * f;
           const A kept_or_0 = threshold ? keep(key, at, threshold, kept) : A(1);
           W[(ty * RN + j) * LDW + tx + 16 * i] = w * kept_or_0;
           dS[(ty * RN + j) * LDW + tx + 16 * i] = w * (dw[j][i] * kept_or_0 - d);

@@ -21,7 +21,8 @@ __global__ void __launch_bounds__(256) attention_query_gradient(
   SHARED_ARRAY(A, Q);
   A *G = Q + BM * LD, *K = G + BM * LD, *V = K + BN * LD, *dS = V + BN * LD;
   const int tx = threadIdx.x % 16, ty = threadIdx.x / 16, tiles = (Tq + BM - 1) / BM;
-  const int first = blockIdx.x % tiles * BM, h = blockIdx.x / tiles % H, b = blockIdx.x / tiles / H, h_kv = h / (H / H_kv);
+  const int first = longest_first(blockIdx.x, tiles) * BM, h = blockIdx.x / tiles % H, b = blockIdx.x / tiles / H;
+  const int h_kv = h / (H / H_kv);
   const Score<T> score = SCORE_OF(b, h);
   const i64 row0 = (i64(b) * H + h) * Tq + first + ty * RM;
 
@@ -46,13 +47,14 @@ __global__ void __launch_bounds__(256) attention_query_gradient(
     A s[RM][RN] = {}, dw[RM][RN] = {};
     rows_with_rows<RM, RN, DP, LD>(s, Q, K, ty, tx);
     rows_with_rows<RM, RN, DP, LD>(dw, G, V, ty, tx);
+    const auto place = [&](int i, int j) { return Place{first + ty * RM + i, start + tx + 16 * j}; };
+    score.of_tile(s, score.template whole<BM, BN>(first, start), place);
+    if (threshold) each(dw, [&](A d, int i, int j) { return d * keep(key[i], place(i, j).key, threshold, kept); });
 #pragma unroll
     for (int i = 0; i < RM; i++) {
 #pragma unroll
       for (int j = 0; j < RN; j++) {
-        const int query = first + ty * RM + i, at = start + tx + 16 * j;
-        const A w = weight_of(score(s[i][j], query, at), m[i]) * f[i];
-        if (threshold) dw[i][j] *= keep(key[i], at, threshold, kept);
+        const A w = weight_of(s[i][j], m[i]) * f[i];
         dS[(ty * RM + i) * LDS + tx + 16 * j] = w * (dw[i][j] - d[i]);
       }
     }

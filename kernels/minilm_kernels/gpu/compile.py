@@ -34,7 +34,7 @@ FILES = {
     "attention_query_gradient.cu": ("attention_query_gradient",),
     "attention_key_gradient.cu": ("attention_key_gradient",),
     "attention_bias_gradient.cu": ("attention_bias_gradient",),
-    "attention_decode.cu": ("attention_decode_part", "attention_decode_join"),
+    "attention_decode.cu": ("attention_decode_part", "attention_decode_few", "attention_decode_join"),
     "tensor_forward.cu": ("tensor_forward",),
     "tensor_query_gradient.cu": ("tensor_query_gradient",),
     "tensor_key_gradient.cu": ("tensor_key_gradient",),

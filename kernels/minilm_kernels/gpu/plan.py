@@ -100,6 +100,8 @@ def shared_bytes(kernel: str, D: int, BM: int, BN: int, dtype: str) -> int:
     if kernel.startswith("tensor_"):
         rows = BM + 2 * BN if kernel == "tensor_forward" else 2 * BM + 2 * BN
         return rows * (D + HALF_ROW) * 2
+    if kernel == "attention_decode_few":
+        return BM * _teams(D, dtype) * (D + 2) * 4
     rows, weights = {
         "attention_forward": (BM + 2 * BN, BM * (BN + ROW)),
         "attention_decode_part": (BM + 2 * BN, BM * (BN + ROW)),
@@ -176,6 +178,14 @@ def bias_gradient(dtype: str, capability: int, B: int, H: int, Tq: int, Tk: int,
     return Plan(kernel, (dtype, D, BM, BN), blocks, THREADS, shared_bytes(kernel, D, BM, BN, dtype))
 
 
+FEW_ROWS = 4  # that many queries walk over the keys without a tile
+
+
+def _teams(D: int, dtype: str) -> int:
+    """Of the lanes of a block, 16 bytes each, how often they hold a key's features."""
+    return THREADS * 16 // SIZES[dtype] // (128 if D == 96 else D)
+
+
 class DecodePlan(NamedTuple):
     """attention_decode: the parts that the keys are cut into, and the two launches."""
 
@@ -192,9 +202,13 @@ def decode(
     """Enough parts to keep every multiprocessor busy twice, but not shorter than 64 keys."""
     D = head_dim(widest)
     assert D is not None
-    kernel = "attention_decode_part"
     rows = H // H_kv * Tq
-    BM, BN = tiles(kernel, D, dtype, capability, most_queries=16 if rows <= 16 else 32)
+    if rows <= FEW_ROWS and dtype != "double":
+        kernel, BM = "attention_decode_few", 1 if rows <= 1 else 2 if rows == 2 else 4
+        BN = min(128, (4 if BM < 4 else 2) * _teams(D, dtype))  # more keys at once would not stay in registers
+    else:
+        kernel = "attention_decode_part"
+        BM, BN = tiles(kernel, D, dtype, capability, most_queries=16 if rows <= 16 else 32)
     owners = _tiles_along(rows, BM) * H_kv * B
     parts = max(1, min(_tiles_along(Tk, 64), _tiles_along(2 * processors, max(owners, 1))))
     part_keys = max(BN, _tiles_along(_tiles_along(Tk, parts), BN) * BN)

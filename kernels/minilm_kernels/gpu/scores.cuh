@@ -26,6 +26,17 @@ template <typename A> DEVICE A in_base_2(A bias) {
   return x;
 }
 
+struct Place { int query, key; };
+
+// x[i][j] = f(x[i][j], i, j) for all of an array in registers
+template <int M, int N, typename A, class F> DEVICE void each(A (&x)[M][N], F f) {
+#pragma unroll
+  for (int i = 0; i < M; i++) {
+#pragma unroll
+    for (int j = 0; j < N; j++) x[i][j] = f(x[i][j], i, j);
+  }
+}
+
 template <typename T> struct Score {
   using A = Real<T>;
   int Tq, Tk;
@@ -36,9 +47,12 @@ template <typename T> struct Score {
   i64 row, column;    // their strides; 0 where they are broadcast
   A scale;            // times log₂ e
 
-  DEVICE bool visible(int i, int j) const {
-    if (i >= Tq || j >= Tk) return false;
+  DEVICE bool inside(int i, int j) const {  // the matrix, and of it the causal triangle
     if (causal && j > i + (Tk - Tq)) return false;
+    return i < Tq && j < Tk;
+  }
+  DEVICE bool visible(int i, int j) const {
+    if (!inside(i, j)) return false;
     if (padding && !padding[j]) return false;
     return !seen || seen[i * row + j * column];
   }
@@ -47,6 +61,25 @@ template <typename T> struct Score {
     if (!visible(i, j)) return minus_infinity<A>();
     const A s = dot * scale;
     return bias ? s + in_base_2(as<A>(bias[i * row + j * column])) : s;
+  }
+  DEVICE bool masked() const { return padding || bias || seen; }
+  // The BM queries from `query` on and the BN keys from `key` on: does each of them see each?
+  template <int BM, int BN> DEVICE bool whole(int query, int key) const {
+    return query + BM <= Tq && key + BN <= Tk && !(causal && key + BN - 1 > query + (Tk - Tq));
+  }
+  // A thread's part of a tile: products become scores. place(i, j) is the query and the key of part[i][j].
+  // What a score must be asked depends on the tile, so that nearly all of them are asked nothing.
+  template <int M, int N, class Where> DEVICE void of_tile(A (&part)[M][N], bool whole, Where place) const {
+    if (whole && !masked()) {
+      each(part, [&](A dot, int, int) { return dot * scale; });
+    } else if (!masked()) {
+      each(part, [&](A dot, int i, int j) {
+        const Place at = place(i, j);
+        return inside(at.query, at.key) ? dot * scale : minus_infinity<A>();
+      });
+    } else {
+      each(part, [&](A dot, int i, int j) { return (*this)(dot, place(i, j).query, place(i, j).key); });
+    }
   }
 };
 
@@ -59,5 +92,9 @@ DEVICE int queries_from(int first_key, int Tq, int Tk, bool causal, int tile) {
   return causal ? max(0, first_key - (Tk - Tq)) / tile * tile : 0;
 }
 
+// Blocks start in the order of their numbers. Of the `tiles` tiles of a head's queries the last comes first: under a causal
+// mask it has the most keys, and the short ones at the end fill the gaps.
+DEVICE int longest_first(int block, int tiles) { return tiles - 1 - block % tiles; }
+
 // 2^(s − m), where a row without visible keys (m = −∞) gives 0 and not NaN. A NaN among the scores stays one.
-template <typename A> DEVICE A weight_of(A s, A m) { return power_of_2(s - (m == minus_infinity<A>() ? A(0) : m)); }
+template <typename A> DEVICE A weight_of(A s, A m) { return quick_power_of_2(s - (m == minus_infinity<A>() ? A(0) : m)); }

@@ -12,8 +12,6 @@ template <typename T> DEVICE u32 two(T low, T high) {
   return static_cast<u32>(low.bits) | static_cast<u32>(high.bits) << 16;
 }
 template <typename T> DEVICE u32 two_of(float low, float high) { return two(narrow<T>(low), narrow<T>(high)); }
-// two neighbours in memory, the first at an even place
-template <typename T> DEVICE u32 neighbours(const T* p) { return *reinterpret_cast<const u32*>(p); }
 
 // C += A B
 template <typename T> DEVICE void multiply(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1);
@@ -45,13 +43,26 @@ template <> DEVICE void multiply<f16>(float (&c)[4], const u32 (&a)[4], u32 b0, 
 }
 #endif
 
-// A: rows g and g + 8 of 16 rows, 16 columns beginning at p (row major, LD apart)
-template <int LD, typename T> DEVICE void load_a(u32 (&a)[4], const T* p) {
-  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  a[0] = neighbours(p + g * LD + 2 * t);
-  a[1] = neighbours(p + (g + 8) * LD + 2 * t);
-  a[2] = neighbours(p + g * LD + 2 * t + 8);
-  a[3] = neighbours(p + (g + 8) * LD + 2 * t + 8);
+// 16 x 16 numbers of shared memory, beginning at p, rows LD apart: four matrices of 8 x 8 in one instruction,
+//     0 2
+//     1 3    where lane 8 m + i gives the address of row i of matrix m, and register m gets (g, 2t), (g, 2t + 1) of it
+// or TURNED, of each matrix, (2t, g), (2t + 1, g).    [PTX ISA, ldmatrix]
+template <int LD, bool TURNED, typename T> DEVICE void load_square(u32 (&x)[4], const T* p) {
+  const int lane = threadIdx.x % 32;
+  const T* row = p + lane % 16 * LD + lane / 16 * 8;
+#ifdef MINILM_EMULATED
+  emulated_ldmatrix_x4<TURNED>(x, row, SITE);
+#else
+#define LDMATRIX(HOW)                                                                    \
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4" HOW ".shared.b16 {%0, %1, %2, %3}, [%4];" \
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])                          \
+               : "r"(static_cast<u32>(__cvta_generic_to_shared(row))))
+  if (TURNED) {
+    LDMATRIX(".trans");
+  } else {
+    LDMATRIX("");
+  }
+#endif
 }
 // The sums of 16 x 16 weights as A: two neighbouring parts C of eight columns
 template <typename T> DEVICE void weights_as_a(u32 (&a)[4], const float (&left)[4], const float (&right)[4]) {
@@ -63,15 +74,15 @@ template <typename T> DEVICE void weights_as_a(u32 (&a)[4], const float (&left)[
 
 // C[n] += P Qᵀ for 16 rows of P and 8 · N rows of Q, D features each.
 template <int N, int D, int LD, typename T> DEVICE void tensor_rows_with_rows(float (&c)[N][4], const T* P, const T* Q) {
-  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int d = 0; d < D; d += 16) {
-    u32 a[4];
-    load_a<LD>(a, P + d);
+    u32 a[4], q[4];
+    load_square<LD, false>(a, P + d);
 #pragma unroll
-    for (int n = 0; n < N; n++) {
-      const T* q = Q + (n * 8 + g) * LD + d + 2 * t;  // column g of B is row g of Q
-      multiply<T>(c[n], a, neighbours(q), neighbours(q + 8));
+    for (int n = 0; n < N; n += 2) {
+      load_square<LD, false>(q, Q + n * 8 * LD + d);  // column g of B is row g of Q
+      multiply<T>(c[n], a, q[0], q[2]);
+      multiply<T>(c[n + 1], a, q[1], q[3]);
     }
   }
 }
@@ -79,15 +90,15 @@ template <int N, int D, int LD, typename T> DEVICE void tensor_rows_with_rows(fl
 // C[n] += W V for 16 x K weights, as the C of the last product, and K x 8 · N numbers of V, K a multiple of 16.
 template <int K, int N, int LD, typename T>
 DEVICE void tensor_rows_with_columns(float (&c)[N][4], const float (&w)[K / 8][4], const T* V) {
-  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int k = 0; k < K; k += 16) {
-    u32 a[4];
+    u32 a[4], v[4];
     weights_as_a<T>(a, w[k / 8], w[k / 8 + 1]);
 #pragma unroll
-    for (int n = 0; n < N; n++) {
-      const T* v = V + (k + 2 * t) * LD + n * 8 + g;
-      multiply<T>(c[n], a, two(v[0], v[LD]), two(v[8 * LD], v[9 * LD]));
+    for (int n = 0; n < N; n += 2) {
+      load_square<LD, true>(v, V + k * LD + n * 8);  // columns of B are columns of V
+      multiply<T>(c[n], a, v[0], v[1]);
+      multiply<T>(c[n + 1], a, v[2], v[3]);
     }
   }
 }

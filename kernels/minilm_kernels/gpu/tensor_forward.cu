@@ -19,7 +19,8 @@ __global__ void __launch_bounds__(128, 1) tensor_forward(
   SHARED_ARRAY(T, Q);
   T *K = Q + BM * LD, *V = K + BN * LD;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, tiles = (Tq + BM - 1) / BM;
-  const int first = blockIdx.x % tiles * BM, h = blockIdx.x / tiles % H, b = blockIdx.x / tiles / H, h_kv = h / (H / H_kv);
+  const int first = longest_first(blockIdx.x, tiles) * BM, h = blockIdx.x / tiles % H, b = blockIdx.x / tiles / H;
+  const int h_kv = h / (H / H_kv);
   const int own = first + warp * 16 + g;  // this lane's rows are queries own and own + 8
   const Score<T> score = SCORE_OF(b, h);
   const i64 row0 = (i64(b) * H + h) * Tq + own;
@@ -40,17 +41,15 @@ __global__ void __launch_bounds__(128, 1) tensor_forward(
     __syncthreads();
     float s[N][4] = {};
     tensor_rows_with_rows<N, DP, LD>(s, Q + warp * 16 * LD, K);
+    const auto place = [&](int n, int e) { return Place{own + e / 2 * 8, start + n * 8 + 2 * t + e % 2}; };
+    score.of_tile(s, score.template whole<BM, BN>(first, start), place);
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       float most = m[r];
 #pragma unroll
       for (int n = 0; n < N; n++) {
 #pragma unroll
-        for (int e = 0; e < 2; e++) {
-          float& x = s[n][2 * r + e];
-          x = score(x, own + 8 * r, start + n * 8 + 2 * t + e);
-          most = larger(most, x);
-        }
+        for (int e = 0; e < 2; e++) most = larger(most, s[n][2 * r + e]);
       }
       most = max_over_row(most);
       const float rescale = weight_of(m[r], most);
@@ -59,10 +58,9 @@ __global__ void __launch_bounds__(128, 1) tensor_forward(
       for (int n = 0; n < N; n++) {
 #pragma unroll
         for (int e = 0; e < 2; e++) {
-          float w = weight_of(s[n][2 * r + e], most);
-          sum += w;
-          if (threshold) w *= keep(key[r], start + n * 8 + 2 * t + e, threshold, kept);
-          s[n][2 * r + e] = w;
+          float& x = s[n][2 * r + e];
+          x = weight_of(x, most);
+          sum += x;
         }
       }
       l[r] = l[r] * rescale + sum;  // of this lane's columns; the row's other lanes join at the end
@@ -73,6 +71,7 @@ __global__ void __launch_bounds__(128, 1) tensor_forward(
         acc[c][2 * r + 1] *= rescale;
       }
     }
+    if (threshold) each(s, [&](float w, int n, int e) { return w * keep(key[e / 2], place(n, e).key, threshold, kept); });
     tensor_rows_with_columns<BN, C, LD>(acc, s, V);
   }
 #pragma unroll

@@ -34,6 +34,17 @@ __global__ void __launch_bounds__(128) tensor_key_gradient(
       float w[N][4] = {}, ds[N][4] = {};
       tensor_rows_with_rows<N, DP, LD>(w, K + warp * 16 * LD, Q);
       tensor_rows_with_rows<N, DP, LD>(ds, V + warp * 16 * LD, G);
+      const auto place = [&](int n, int e) { return Place{start + n * 8 + 2 * t + e % 2, own + 8 * (e / 2)}; };
+      score.of_tile(w, score.template whole<BM, BN>(start, first), place);
+      u32 left = 0;  // a bit for each weight that dropout leaves
+      const auto keep_or_not = [&](float x, int n, int e) { return x * (left >> (4 * n + e) & 1 ? kept : 0.0f); };
+      if (threshold) {
+        each(ds, [&](float x, int n, int e) {
+          const Place at = place(n, e);
+          if (keep(row_key(seed, rows + at.query), at.key, threshold, kept)) left |= 1u << (4 * n + e);
+          return keep_or_not(x, n, e);
+        });
+      }
 #pragma unroll
       for (int n = 0; n < N; n++) {
 #pragma unroll
@@ -42,18 +53,14 @@ __global__ void __launch_bounds__(128) tensor_key_gradient(
           const bool inside = query < Tq;
           const float m = inside ? maximum[rows + query] : minus_infinity<float>();
           const float f = inside ? factor[rows + query] : 0.0f, d = inside ? delta[rows + query] : 0.0f;
-          RowKey key;
-          if (threshold) key = row_key(seed, rows + query);
 #pragma unroll
-          for (int r = 0; r < 2; r++) {
-            const int e = 2 * r + column, at = own + 8 * r;
-            const float weight = weight_of(score(w[n][e], query, at), m) * f;
-            const float kept_or_0 = threshold ? keep(key, at, threshold, kept) : 1.0f;
-            w[n][e] = weight * kept_or_0;
-            ds[n][e] = weight * (ds[n][e] * kept_or_0 - d);
+          for (int e = column; e < 4; e += 2) {
+            w[n][e] = weight_of(w[n][e], m) * f;
+            ds[n][e] = w[n][e] * (ds[n][e] - d);
           }
         }
       }
+      if (threshold) each(w, keep_or_not);
       tensor_rows_with_columns<BM, C, LD>(to_v, w, G);
       tensor_rows_with_columns<BM, C, LD>(to_k, ds, Q);
     }

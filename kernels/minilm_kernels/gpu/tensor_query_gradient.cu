@@ -17,7 +17,8 @@ __global__ void __launch_bounds__(128, 3) tensor_query_gradient(
   SHARED_ARRAY(T, Q);
   T *G = Q + BM * LD, *K = G + BM * LD, *V = K + BN * LD;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, tiles = (Tq + BM - 1) / BM;
-  const int first = blockIdx.x % tiles * BM, h = blockIdx.x / tiles % H, b = blockIdx.x / tiles / H, h_kv = h / (H / H_kv);
+  const int first = longest_first(blockIdx.x, tiles) * BM, h = blockIdx.x / tiles % H, b = blockIdx.x / tiles / H;
+  const int h_kv = h / (H / H_kv);
   const int own = first + warp * 16 + g;
   const Score<T> score = SCORE_OF(b, h);
   const i64 row0 = (i64(b) * H + h) * Tq + own;
@@ -43,14 +44,15 @@ __global__ void __launch_bounds__(128, 3) tensor_query_gradient(
     float s[N][4] = {}, dw[N][4] = {};
     tensor_rows_with_rows<N, DP, LD>(s, Q + warp * 16 * LD, K);
     tensor_rows_with_rows<N, DP, LD>(dw, G + warp * 16 * LD, V);
+    const auto place = [&](int n, int e) { return Place{own + e / 2 * 8, start + n * 8 + 2 * t + e % 2}; };
+    score.of_tile(s, score.template whole<BM, BN>(first, start), place);
+    if (threshold) each(dw, [&](float d, int n, int e) { return d * keep(key[e / 2], place(n, e).key, threshold, kept); });
 #pragma unroll
     for (int n = 0; n < N; n++) {
 #pragma unroll
       for (int e = 0; e < 4; e++) {
-        const int r = e / 2, at = start + n * 8 + 2 * t + e % 2;
-        const float w = weight_of(score(s[n][e], own + 8 * r, at), m[r]) * f[r];
-        if (threshold) dw[n][e] *= keep(key[r], at, threshold, kept);
-        s[n][e] = w * (dw[n][e] - d[r]);  // dS
+        const int r = e / 2;
+        s[n][e] = weight_of(s[n][e], m[r]) * f[r] * (dw[n][e] - d[r]);  // dS
       }
     }
     tensor_rows_with_columns<BN, C, LD>(acc, s, K);

@@ -7,6 +7,11 @@
 template <typename A> struct alignas(16) Four { A a, b, c, d; };
 template <typename T> struct alignas(16) Sixteen { T x[16 / sizeof(T)]; };  // 16 bytes, one load
 
+// whether all rows can be read 16 bytes at a time
+template <typename T> DEVICE bool in_sixteens(const T* g, i64 stride, int width) {
+  return (reinterpret_cast<u64>(g) | static_cast<u64>(stride * sizeof(T)) | static_cast<u64>(width * sizeof(T))) % 16 == 0;
+}
+
 template <typename A, typename T> DEVICE A as(T x) { return A(widen(x)); }
 template <> DEVICE f16 as<f16, f16>(f16 x) { return x; }
 template <> DEVICE bf16 as<bf16, bf16>(bf16 x) { return x; }
@@ -16,10 +21,9 @@ template <> DEVICE bf16 as<bf16, bf16>(bf16 x) { return x; }
 template <int THREADS, int ROWS, int D, int LD, typename S, typename T>
 DEVICE void load_tile(S* tile, const T* __restrict__ g, i64 stride, int first, int count, int width) {
   constexpr int V = 16 / sizeof(T);
-  const u64 alignment = reinterpret_cast<u64>(g) | static_cast<u64>(stride * sizeof(T)) | static_cast<u64>(width * sizeof(T));
   T zero_bits = T();
   const S zero = as<S>(zero_bits);
-  if (alignment % 16 == 0) {  // 16 bytes a load
+  if (in_sixteens(g, stride, width)) {
     for (int e = threadIdx.x; e < ROWS * (D / V); e += THREADS) {
       const int r = e / (D / V), c = e % (D / V) * V;
       S* to = tile + r * LD + c;

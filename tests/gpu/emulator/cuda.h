@@ -117,6 +117,21 @@ HIDDEN void emulated_mma_m16n8k16(
   emulator::exchange(0xffffffffu, 0, lane, site);  // the others have read this lane's registers
 }
 
+// ldmatrix.sync.m8n8.x4: lane 8 m + i shows where row i of matrix m lies; register m gets elements 2t, 2t + 1 of its row g, or
+// with .trans of its column g. (Not HIDDEN: the sanitizers should see what is read.)
+template <bool TRANSPOSED, class T> void emulated_ldmatrix_x4(unsigned (&x)[4], const T* row, const char* site) {
+  static_assert(sizeof(T) == 2);
+  if (reinterpret_cast<uintptr_t>(row) % 16) emulator::fail("ldmatrix reads a row that does not begin on 16 bytes", site);
+  uint64_t rows[32];
+  emulator::gather(reinterpret_cast<uint64_t>(row), rows, site);
+  const int lane = emulator::lane(), g = lane / 4, t = lane % 4;
+  for (int m = 0; m < 4; m++) {
+    auto at = [&](int i, int j) { return unsigned(reinterpret_cast<const T*>(rows[8 * m + i])[j].bits); };
+    x[m] = TRANSPOSED ? at(2 * t, g) | at(2 * t + 1, g) << 16 : at(g, 2 * t) | at(g, 2 * t + 1) << 16;
+  }
+  emulator::exchange(0xffffffffu, 0, lane, site);  // the others have seen this lane's row
+}
+
 #define EXPORT(number, ...)                                                                                           \
   extern "C" int launch_##number(                                                                                     \
       const unsigned* grid, const unsigned* block, size_t shared, int order, unsigned seed, void** values) {          \
