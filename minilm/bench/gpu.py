@@ -63,14 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not torch.cuda.is_available():
         raise InputError("this PyTorch does not compute on the GPU; install one that does (see pytorch.org)")
     headline = describe(torch)
-    results = []
-    with minilm_kernels.use_kernels("cupy"):
-        for case in require("tqdm", "a progress bar").tqdm(chosen, unit=" cases", disable=None, leave=False):
-            results.append(measure(case, torch, options))
-    rows = [HEAD, *map(cells, results)]
-    print(f"{headline}\n{machine.table(rows)}\n{summary(results)}")
+    print(headline, flush=True)
+    results = run(chosen, torch, options)
+    print(summary(results))
     if options.markdown:
-        write_text(options.markdown, f"{headline}\n\n{markdown(rows)}\n\n{summary(results)}\n")
+        table = markdown([HEAD, *map(cells, results)])
+        write_text(options.markdown, f"{headline}\n\n{table}\n\n{summary(results)}\n")
         print(f"tables written to {options.markdown}")
     machine.write_json(options.json, "gpu", argv, {"gpu": headline, "lines": results})
     return 1 if any(result["state"] in ("DIFFERS", "failed") for result in results) else 0
@@ -85,6 +83,29 @@ def make_parser() -> argparse.ArgumentParser:
     options.add_argument("--quick", action="store_true", help="small sizes: proves nothing about speed")
     options.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table to this file")
     return options
+
+
+def run(chosen: Sequence[GpuCase], torch: Any, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure the cases, and show each line of the table when it is known. Ctrl-C ends that and keeps what there is."""
+    widths = [max(len(case.name) for case in chosen), 17, 10, 8, 6, 10, 7, 7, 13]
+
+    def show(row: Sequence[str]) -> None:
+        tqdm.write("  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))))
+
+    tqdm, results = require("tqdm", "a progress bar").tqdm, []
+    show(HEAD)
+    with minilm_kernels.use_kernels("cupy"), tqdm(total=len(chosen), unit=" cases", disable=None, leave=False) as bar:
+        try:
+            for case in chosen:
+                bar.set_description(case.name)
+                results.append(measure(case, torch, options))
+                show(cells(results[-1]))
+                bar.update()
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            tqdm.write(f"stopped after {len(results)} of {len(chosen)} cases")
+    return results
 
 
 def describe(torch: Any) -> str:
@@ -115,10 +136,10 @@ def measure(case: GpuCase, torch: Any, options: argparse.Namespace) -> dict[str,
 
 
 def on_host(result: Any) -> Any:
-    """A result of either as float64 on the host."""
+    """A result of either as float32 on the host."""
     if hasattr(result, "detach"):
-        return result.detach().double().cpu().numpy()
-    return to_host(result).astype("float64")
+        return result.detach().float().cpu().numpy()
+    return to_host(result).astype("float32", copy=False)
 
 
 def in_turns(

@@ -213,7 +213,7 @@ def cases(quick: bool = False) -> list[GpuCase]:
     else:
         shapes = (
             [(8, 12, 1024, 64), (2, 12, 4096, 64), (4, 16, 2048, 128)], [(1, 2048), (32, 2048)],
-            [(8192, 768), (8192, 3072)], [(8192, 50257)], 124_439_808, [(8192, 768, 3072)],
+            [(8192, 768), (8192, 3072)], [(4096, 50257)], 124_439_808, [(8192, 768, 3072)],
         )  # fmt: skip
     attention, decode, rows, loss, size, linear = shapes
     adamw = GpuCase("optimizer", f"AdamW {size:,}", "float32", partial(adamw_pair, size), 28.0 * size, "GB/s")
