@@ -16,6 +16,7 @@ import numpy as np
 import minilm_kernels as kernels
 from minilm.devices import CPU, as_device, to_device, to_host
 from minilm.errors import InputError
+from minilm.functional.methods import as_dtype
 from minilm.models import GPT, GPTConfig
 from minilm.optim import AdamW
 from minilm.tensor import Tensor
@@ -74,9 +75,7 @@ def check_kernels(device: Any, dtype: Any, say: Say) -> int:
         exact = results(reference, name, rounded, options, np.float64, CPU)
         plain = results(reference, name, rounded, options, np.float64 if dtype == np.float64 else np.float32, CPU)
         got = results(kernels, name, arrays, options, dtype, device)
-        least = float(np.finfo(dtype).eps) * (
-            64 if dtype == np.float64 else 1
-        )  # there the formula is the oracle itself
+        least = epsilon(dtype) * (64 if dtype == np.float64 else 1)  # there the formula is the oracle itself
         worst = 0.0
         for want, usual, have in zip(exact, plain, got, strict=True):
             size = float(np.abs(want).max()) or 1.0
@@ -87,6 +86,11 @@ def check_kernels(device: Any, dtype: Any, say: Say) -> int:
             f"  {'ok   ' if worst <= 1 else 'WRONG'}    {name:<24} {np.dtype(dtype).name}: {worst:.2f} of the error allowed"
         )
     return wrong
+
+
+def epsilon(dtype: Any) -> float:
+    """The distance from 1 to the next number of a dtype, bfloat16 included."""
+    return 2.0**-7 if np.dtype(dtype).name == "bfloat16" else float(np.finfo(dtype).eps)
 
 
 def losses_of(device: Any, precision: str = "float32", **shape: Any) -> tuple[list[float], float]:
@@ -129,14 +133,18 @@ def selftest(device: str, say: Say = print, bench: bool = True) -> int:
     if place == CPU:
         raise InputError("selftest compares a GPU with the CPU; give --device cuda")
     say("kernels, beside the formula in float64")
-    wrong = sum(check_kernels(place, dtype, say) for dtype in (np.float32, np.float64, np.float16))
+    names = ["float32", "float64", "float16"]
+    if find_spec("ml_dtypes") is None:
+        say("  not tried  bfloat16, which needs ml_dtypes: pip install ml_dtypes")
+    else:
+        names.append("bfloat16")
+    wrong = sum(check_kernels(place, as_dtype(name), say) for name in names)
     say(f"\na training of {STEPS} steps with dropout, beside the CPU's losses")
     here, _ = losses_of("cpu", dropout=0.1)
     there, _ = losses_of(place, dropout=0.1)
     wrong += compare(here, there, "float32", LOSSES_AGREE, say)
     for precision, allowed in HALVES_AGREE.items():
-        if precision == "bfloat16" and find_spec("ml_dtypes") is None:
-            say("  not tried  bfloat16, which needs ml_dtypes: pip install ml_dtypes")
+        if precision not in names:
             continue
         wrong += compare(here, losses_of(place, precision, dropout=0.1)[0], precision, allowed, say)
     if bench:
