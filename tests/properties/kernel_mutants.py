@@ -156,7 +156,7 @@ MUTANTS = [
            "store_pairs(h0, h2, words_at(h_columns + at))", "store_pairs(d0, d2, words_at(h_columns + at))"),
     Mutant("unit: gradient of the bias misses half of the rows", "cpu/feed_forward_tiles.py", FUSED,
            "left_sum += d0 + d2", "left_sum += d0"),
-    Mutant("unit: small H is tried", "cpu/feed_forward_forward.py", FUSED,
+    Mutant("unit: an infinite H is tried", "cpu/feed_forward_forward.py", FUSED,
            "        largest_of_rows(seen)\n        wrong += not fits(seen)\n", ""),
     Mutant("unit: the residual's first rows", "cpu/feed_forward_forward.py", FUSED,
            "p.residual + ((m + i) * p.residual_row + n * PANEL)", "p.residual + (i * p.residual_row + n * PANEL)"),
