@@ -194,16 +194,16 @@ def feed_forward_backward(
     """What cotangent() leaves; `residuals` are the backend's own, which all keep both weights."""
     if len(out) != 2 or len(accumulate) != 2:
         raise ValueError("feed_forward_backward: out and accumulate have a place for weight_in and one for weight_out")
-    for i, weight in enumerate((residuals.up.weight, residuals.down.weight)):
-        if out[i] is None:
+    for i, (place, weight) in enumerate(zip(out, (residuals.up.weight, residuals.down.weight))):
+        if place is None:
             if accumulate[i]:
                 raise ValueError(f"feed_forward_backward: accumulate adds to out[{i}], which was not given")
             continue
-        floats("feed_forward_backward", ("grad_output", f"out[{i}]"), (grad_output, out[i]))
-        if out[i].shape != weight.shape:
-            raise ValueError(f"feed_forward_backward: out[{i}] has shape {out[i].shape}; the weight has {weight.shape}")
-        writable("feed_forward_backward", f"out[{i}]", out[i])
-        apart("feed_forward_backward", out[i], ("grad_output", "weight"), (grad_output, weight))
+        floats("feed_forward_backward", ("grad_output", f"out[{i}]"), (grad_output, place))
+        if place.shape != weight.shape:
+            raise ValueError(f"feed_forward_backward: out[{i}] has shape {place.shape}; the weight has {weight.shape}")
+        writable("feed_forward_backward", f"out[{i}]", place)
+        apart("feed_forward_backward", place, ("grad_output", "weight"), (grad_output, weight))
 
 
 def matmul(a: Array, b: Array, *, out: Array | None = None, accumulate: bool = False) -> None:

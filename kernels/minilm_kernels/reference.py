@@ -26,8 +26,9 @@ from minilm_kernels.random import dropout_mask
 __all__ = [
     "adamw_step", "attention", "attention_backward", "attention_decode", "bias_residual_dropout",
     "bias_residual_dropout_backward", "clip_by_norm", "embedding_backward", "feed_forward", "feed_forward_backward", "gelu",
-    "gelu_backward", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "matmul", "rms_norm", "rms_norm_backward", "rotary", "rotary_backward",
-    "silu_mul", "silu_mul_backward", "softmax_cross_entropy", "softmax_cross_entropy_backward",
+    "gelu_backward", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "matmul", "rms_norm",
+    "rms_norm_backward", "rotary", "rotary_backward", "silu_mul", "silu_mul_backward", "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
 ]  # fmt: skip
 
 Array = Any

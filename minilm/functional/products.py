@@ -96,8 +96,8 @@ def feed_forward(
 ) -> Tensor:
     """Y = act(X W_inᵀ + b_in) W_outᵀ + b_out + R: two linear layers as one operation.    [Vaswani et al. 2017 §3.3]
 
-    x: (..., in), weight_in: (hidden, in), weight_out: (out, hidden), bias_in: (hidden,), bias_out: (out,), residual R: (..., out).
-    Returns (..., out). activation: "gelu", "gelu_tanh", "relu" or "silu".
+    x: (..., in), weight_in: (hidden, in), weight_out: (out, hidden), bias_in: (hidden,), bias_out: (out,),
+    residual R: (..., out).  Returns (..., out). activation: "gelu", "gelu_tanh", "relu" or "silu".
 
     The fused twin of feed_forward_composed: H = act(…) need not be kept where the kernel computes it again. The weights'
     gradients are written straight into the optimizer's array.

@@ -40,7 +40,7 @@ def adamw(*arrays: np.ndarray, **options: Any) -> Callable[[Any], Any]:
     return lambda k: k.adamw_step(*arrays, **(ADAMW | options))
 
 
-def FEED_FORWARD(k: Any) -> Any:  # noqa: N802
+def feed_forward(k: Any) -> Any:
     return k.feed_forward(ROWS, ones(3, 8), ones(8, 3), activation="relu")
 
 
@@ -115,17 +115,17 @@ BAD_CALLS = [
     BadCall("feed_forward", "two dtypes", TypeError, "weight_out is float64",
             lambda k: k.feed_forward(ROWS, ones(3, 8), ones(8, 3, dtype=np.float64), activation="gelu")),
     BadCall("feed_forward_backward", "cotangent's shape", ValueError, "(6, 8)",
-            lambda k: k.feed_forward_backward(ones(6, 3), FEED_FORWARD(k)[1])),
+            lambda k: k.feed_forward_backward(ones(6, 3), feed_forward(k)[1])),
     BadCall("feed_forward_backward", "out's shape", ValueError, "out[1] has shape (3, 8)",
-            lambda k: k.feed_forward_backward(ROWS, FEED_FORWARD(k)[1], out=(None, ones(3, 8)))),
+            lambda k: k.feed_forward_backward(ROWS, feed_forward(k)[1], out=(None, ones(3, 8)))),
     BadCall("feed_forward_backward", "out's dtype", TypeError, "out[0] is float64",
-            lambda k: k.feed_forward_backward(ROWS, FEED_FORWARD(k)[1], out=(np.ones((3, 8)), None))),
+            lambda k: k.feed_forward_backward(ROWS, feed_forward(k)[1], out=(np.ones((3, 8)), None))),
     BadCall("feed_forward_backward", "nothing to add to", ValueError, "out[0]",
-            lambda k: k.feed_forward_backward(ROWS, FEED_FORWARD(k)[1], accumulate=(True, False))),
+            lambda k: k.feed_forward_backward(ROWS, feed_forward(k)[1], accumulate=(True, False))),
     BadCall("feed_forward_backward", "one place", ValueError, "weight_in and one for weight_out",
-            lambda k: k.feed_forward_backward(ROWS, FEED_FORWARD(k)[1], out=(ones(3, 8),))),
+            lambda k: k.feed_forward_backward(ROWS, feed_forward(k)[1], out=(ones(3, 8),))),
     BadCall("feed_forward_backward", "out is read-only", ValueError, "read-only",
-            lambda k: k.feed_forward_backward(ROWS, FEED_FORWARD(k)[1], out=(frozen(ones(3, 8)), None))),
+            lambda k: k.feed_forward_backward(ROWS, feed_forward(k)[1], out=(frozen(ones(3, 8)), None))),
     BadCall("matmul", "inner lengths", ValueError, "one K", lambda k: k.matmul(ROWS, ROWS)),
     BadCall("matmul", "three axes", ValueError, "(M, K)", lambda k: k.matmul(ones(2, 3, 4), ones(4, 3))),
     BadCall("matmul", "out's shape", ValueError, "out has shape", lambda k: k.matmul(ROWS, ROWS.T, out=ones(6, 5))),

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from properties.gradcheck import SEEDS, expect
-from properties.kernel_cases import ACTIVATIONS, LENGTHS, LONG_WIDTH, MEDIUM_LENGTHS, MEDIUM_WIDTHS, WIDTHS, layout, values
+from properties.kernel_cases import (
+    ACTIVATIONS,
+    LENGTHS,
+    LONG_WIDTH,
+    MEDIUM_LENGTHS,
+    MEDIUM_WIDTHS,
+    WIDTHS,
+    layout,
+    values,
+)
 from properties.kernel_laws import allowed, rms, size_of
 
 from minilm_kernels import reference

@@ -167,7 +167,8 @@ MUTANTS = [
            "load(turned + (r * PANEL + v))", "load(tile + (r * PANEL + v))"),
     Mutant("unit: dW_in not added", "cpu/feed_forward_gradient.py", FUSED_SUMS,
            "load(to + v) + x if add_in else x", "x"),
-    Mutant("unit: dW_out not added", "cpu/feed_forward_gradient.py", FUSED_SUMS, "add_chunks(to, to, add_out,", "add_chunks(to, to, 0,"),
+    Mutant("unit: dW_out not added", "cpu/feed_forward_gradient.py", FUSED_SUMS,
+           "add_chunks(to, to, add_out,", "add_chunks(to, to, 0,"),
     # --- rows
     Mutant("norms: RMS norm is centred backward", "cpu/norms.py", "formula:rms_norm",
            "reduce_add(first) / n if centered else 0.0", "reduce_add(first) / n"),

@@ -141,7 +141,7 @@ def feed_forward_on_the_matrix_unit(kernels: Any, draw: Any) -> None:
 
 
 def feed_forward_adds_to_gradients(kernels: Any, draw: Any) -> None:
-    """Weights' gradients on the unit written where they are wanted, or added to what is there; bits for any number of threads."""
+    """Weights' gradients on the unit written where they are wanted, or added to what is there; the bits of any threads."""
     s = Shapes(draw, "medium")
     rows, n, hidden, out = draw(st.sampled_from([33, 260])), 64, draw(st.sampled_from([32, 160])), 32
     call = feed_forward_of(s, (rows,), n, hidden, out)
@@ -156,13 +156,13 @@ def feed_forward_adds_to_gradients(kernels: Any, draw: Any) -> None:
             try:
                 places = tuple(start.copy() for start in starts)
                 y, residuals = kernels.feed_forward(x, **arrays, **call.options)
-                assert residuals.residuals.down.rows is None, "the unit was not used"
+                assert not residuals.residuals.kept, "the unit was not used"
                 gradients = kernels.feed_forward_backward(dy, residuals)
                 added = kernels.feed_forward_backward(dy, residuals, out=places, accumulate=add)
             finally:
                 threads.restore()
             results.append([y, *(g for g in gradients if g is not None), *places])
-            assert added[1] is places[0] and added[2] is places[1]
+            assert all(got is place for got, place in zip(added[1:3], places, strict=True))
             for place, start, plus, fresh in zip(places, starts, add, gradients[1:3], strict=True):
                 assert np.allclose(place, fresh + start if plus else fresh, rtol=1e-5, atol=1e-5)
     for other in results[1:]:

@@ -1,4 +1,4 @@
-"""feed_forward: two linear layers with an activation between them; on the matrix unit as one kernel, elsewhere as two products."""
+"""feed_forward: two linear layers with an activation between them; one kernel on the matrix unit, elsewhere two products."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from minilm_kernels.cpu.target import MATRIX_UNIT
 from minilm_kernels.formulas.activations import activate
 
 LEAST_ROWS = 256  # with fewer, packing the weights costs more than the unit saves
-# of both packed weights and both gradients. Up to a quarter of that they stay in a core's second cache beside a block of rows; by
-# measurement reading them again for each block costs less than it saves up to here
+# of both packed weights and both gradients. A quarter of that stays in a core's second cache beside a block of rows; with more
+# it is read again for each block, which by measurement costs less than it saves up to here
 MOST_BYTES = 6 << 20
 BLOCK = 4  # most panels of rows in a block
 MOST_CHUNKS = 16  # of rows, each with weights' gradients of its own
@@ -29,13 +29,11 @@ FLOAT32 = np.dtype(np.float32)
 
 
 class FeedForwardResiduals(NamedTuple):
-    """What feed_forward_backward needs from feed_forward: the residuals of its two linear layers.
-
-    down.rows, which would be H, is None where the matrix unit computed both in one: backward computes H again from Z.
-    """
+    """What feed_forward_backward needs from feed_forward: the residuals of its two linear layers."""
 
     up: LinearResiduals
     down: LinearResiduals
+    kept: bool = True  # whether down.rows is H; else it is empty, and backward computes H again from Z
 
     @property
     def shared(self) -> tuple[np.ndarray, ...]:
@@ -57,9 +55,7 @@ def feed_forward(
     (hidden, inputs), outputs = weight_in.shape, weight_out.shape[0]
     rows = x.size // inputs if inputs else 0
     if not on_unit(rows, inputs, hidden, outputs, x.dtype):
-        H, up = linear(x, weight_in, bias_in, activation=activation)
-        Y, down = linear(H, weight_out, bias_out, residual=residual)
-        return Y, FeedForwardResiduals(up, down)
+        return two_products(x, weight_in, weight_out, bias_in, bias_out, activation, residual)
     X, W_in, W_out = row_contiguous(x.reshape(rows, inputs)), *map(np.ascontiguousarray, (weight_in, weight_out))
     b_in, b_out = (None if b is None else np.ascontiguousarray(b) for b in (bias_in, bias_out))
     R = None if residual is None else row_contiguous(residual.reshape(rows, outputs))
@@ -76,16 +72,27 @@ def feed_forward(
         *size, ACTIVATIONS[activation], block, scratch + threads * row, scratch, row,
     )  # fmt: skip
     bad = np.empty(hidden // PANEL + outputs // PANEL + -(-rows // (block * PANEL)), np.int64)
+    if not forward_on_unit(pool.start(), zeros, numbers, bad):
+        return two_products(x, weight_in, weight_out, bias_in, bias_out, activation, residual)
     up = LinearResiduals(X, W_in, Z, activation, x.shape, bias_in is not None, False)
+    no_rows = np.empty((0, hidden), FLOAT32)
     shape = (*x.shape[:-1], hidden)
-    if forward_on_unit(pool.start(), zeros, numbers, bad):
-        H = None
-    else:
-        H, up = linear(x, weight_in, bias_in, activation=activation)
-        Y = linear(H, weight_out, bias_out, residual=residual)[0]
-        H = H.reshape(rows, hidden)
-    down = LinearResiduals(H, W_out, None, None, shape, bias_out is not None, residual is not None)  # type: ignore[arg-type]
-    return Y.reshape(*x.shape[:-1], outputs), FeedForwardResiduals(up, down)
+    down = LinearResiduals(no_rows, W_out, None, None, shape, bias_out is not None, residual is not None)
+    return Y.reshape(*x.shape[:-1], outputs), FeedForwardResiduals(up, down, kept=False)
+
+
+def two_products(
+    x: np.ndarray,
+    weight_in: np.ndarray,
+    weight_out: np.ndarray,
+    bias_in: np.ndarray | None,
+    bias_out: np.ndarray | None,
+    activation: str,
+    residual: np.ndarray | None,
+) -> tuple[np.ndarray, FeedForwardResiduals]:
+    H, up = linear(x, weight_in, bias_in, activation=activation)
+    Y, down = linear(H, weight_out, bias_out, residual=residual)
+    return Y, FeedForwardResiduals(up, down)
 
 
 def feed_forward_backward(
@@ -97,12 +104,13 @@ def feed_forward_backward(
     accumulate: tuple[bool, bool] = (False, False),
 ) -> tuple[np.ndarray | None, ...]:
     """The cotangents of x, weight_in, weight_out, bias_in, bias_out and residual, as in reference.feed_forward_backward."""
-    up, down = residuals
-    if down.rows is None:
+    up, down, kept = residuals
+    if not kept:
         if all(needs) and all(place is None or place.flags.c_contiguous for place in out):
             gradients = backward_on_unit(grad_output, residuals, out, accumulate)
             if gradients is not None:
                 return gradients
+        assert up.activation is not None
         down = down._replace(rows=activate(up.preactivation, up.activation))
     need_x, need_in, need_out = needs
     dH, dW_out, db_out, dR = linear_backward(
@@ -123,7 +131,7 @@ def backward_on_unit(
     accumulate: tuple[bool, bool],
 ) -> tuple[np.ndarray | None, ...] | None:
     """All cotangents; None if the numbers are not such as the unit takes."""
-    up, down = residuals
+    up, down, _ = residuals
     X, Z, W_in, W_out = up.rows, up.preactivation, up.weight, down.weight
     (rows, inputs), (outputs, hidden) = X.shape, W_out.shape
     assert Z is not None
@@ -183,7 +191,12 @@ def gradient_scratch(block: int, x_steps: int, y_steps: int) -> int:
 @functools.lru_cache(4096)
 def forward_block(panels: int, threads: int) -> int:
     """Panels of rows in a task: the largest blocks of which every thread gets as many as the others."""
-    return min(range(1, BLOCK + 1), key=lambda n: (-(-(-(-panels // n)) // threads) * n, -n))
+
+    def rows_of_a_thread(n: int) -> int:
+        blocks = -(-panels // n)
+        return -(-blocks // threads) * n
+
+    return min(range(BLOCK, 0, -1), key=rows_of_a_thread)
 
 
 @functools.lru_cache(4096)

@@ -134,8 +134,8 @@ def make_hidden(function: Any) -> Any:
 def make_slope(function: Any, slope: Any) -> Any:
     """dZ = dH ⊙ act′(Z) and H = act(Z) for one tile of dH: rows from m on, hidden units from 32 n on.
 
-    dZ is split once and packed twice: with pairs along its rows (dz_rows, for dX) and along its columns (dz_columns, for dW_in),
-    H along its columns (h_columns, for dW_out). rows_seen, columns_seen: their largest bits so far; db: where Σ_rows dZ is added.
+    dZ is packed twice: with pairs along its rows (dz_rows, for dX) and along its columns (dz_columns, for dW_in); H along its
+    columns (h_columns, for dW_out). rows_seen, columns_seen: their largest bits so far; db: where Σ_rows dZ is added.
     """
 
     @variant(function)

@@ -91,8 +91,8 @@ def feed_forward(
 ) -> tuple[Array, FeedForwardResiduals]:
     """Y = act(X W_inᵀ + b_in) W_outᵀ + b_out + R, each of b_in, b_out and R optional.    [Vaswani et al. 2017 §3.3]
 
-    x: (..., in); weight_in: (hidden, in); weight_out: (out, hidden); bias_in: (hidden,); bias_out: (out,); residual: (..., out),
-    the shape of the result. activation: "gelu" (erf), "gelu_tanh", "relu" or "silu".
+    x: (..., in); weight_in: (hidden, in); weight_out: (out, hidden); bias_in: (hidden,); bias_out: (out,);
+    residual: (..., out), the shape of the result. activation: "gelu" (erf), "gelu_tanh", "relu" or "silu".
 
     Returns Y (..., out) and the residuals for the backward pass.
     """
@@ -122,9 +122,7 @@ def feed_forward_backward(
     dH, dW_out, db_out, dR = linear_backward(
         grad_output, down, needs=(True, need_out), weight_out=out[1], accumulate=accumulate[1]
     )
-    dX, dW_in, db_in, _ = linear_backward(
-        dH, up, needs=(need_x, need_in), weight_out=out[0], accumulate=accumulate[0]
-    )
+    dX, dW_in, db_in, _ = linear_backward(dH, up, needs=(need_x, need_in), weight_out=out[0], accumulate=accumulate[0])
     return dX, dW_in, dW_out, db_in, db_out, dR
 
 

@@ -40,7 +40,5 @@ def feed_forward_backward(
     dH, dW_out, db_out, dR = linear_backward(
         grad_output, down, needs=(True, need_out), weight_out=out[1], accumulate=accumulate[1]
     )
-    dX, dW_in, db_in, _ = linear_backward(
-        dH, up, needs=(need_x, need_in), weight_out=out[0], accumulate=accumulate[0]
-    )
+    dX, dW_in, db_in, _ = linear_backward(dH, up, needs=(need_x, need_in), weight_out=out[0], accumulate=accumulate[0])
     return dX, dW_in, dW_out, db_in, db_out, dR
