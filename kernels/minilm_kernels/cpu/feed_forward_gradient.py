@@ -29,7 +29,7 @@ from minilm_kernels.cpu.matrix_unit import multiply_onto, multiply_panels, relea
 from minilm_kernels.cpu.pool import parallel_for
 from minilm_kernels.cpu.split import PANEL, STEP_BYTES, WORDS, pack_rows
 from minilm_kernels.cpu.tile import transpose_block
-from minilm_kernels.cpu.vector import load, pointer_at, store, words_at
+from minilm_kernels.cpu.vector import load, pointer_at, prefetch_far, store, words_at
 
 GROUP = 4  # panels of hidden units: what the block's dZ and H of these take stays in the second cache
 
@@ -89,7 +89,11 @@ def gradient_task(worker, i, p, chunk, own, own_row, bad):
         for group in range(0, h_steps, GROUP):
             width = min(GROUP, h_steps - group)
             weights = p.panels + group * y_steps * STEP_BYTES
-            multiply_rows(dy_rows, weights, width, count, y_steps, dh, width)
+            for m in range(count):
+                ask_for_z(p, m0 + m * PANEL, group, width)
+                multiply_rows(
+                    dy_rows + m * y_steps * STEP_BYTES, weights, width, 1, y_steps, dh + m * width * SQUARE_BYTES, width
+                )
             for n in range(width):
                 for j in range(4 * WORDS):
                     columns_seen[j] = 0
@@ -119,6 +123,15 @@ def gradient_task(worker, i, p, chunk, own, own_row, bad):
             wrong += not fits(most)
             copy_rows(p, dx + m * x_steps * SQUARE_BYTES, m0 + m * PANEL)
     bad[i] = wrong > 0
+
+
+@part
+def ask_for_z(p, m, group, width):
+    """Fetch Z of 32 rows and a group of hidden units into the second cache, while the unit works."""
+    for i in range(min(PANEL, p.rows - m)):
+        z = p.z + ((m + i) * p.hidden + group * PANEL)
+        for v in range(0, width * PANEL, WORDS):
+            prefetch_far(z + v)
 
 
 @part
