@@ -17,6 +17,8 @@ from minilm_kernels.dispatch import (
     bias_residual_dropout_backward,
     clip_by_norm,
     embedding_backward,
+    feed_forward,
+    feed_forward_backward,
     gelu,
     gelu_backward,
     layer_norm,
@@ -38,8 +40,8 @@ from minilm_kernels.namespace import array_namespace
 
 __all__ = [
     "KERNELS", "active", "adamw_step", "array_namespace", "attention", "attention_backward", "attention_decode",
-    "bias_residual_dropout", "bias_residual_dropout_backward", "clip_by_norm", "embedding_backward", "gelu",
-    "gelu_backward", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "matmul", "reference",
-    "rms_norm", "rms_norm_backward", "rotary", "rotary_backward", "silu_mul", "silu_mul_backward",
-    "softmax_cross_entropy", "softmax_cross_entropy_backward", "use_kernels",
+    "bias_residual_dropout", "bias_residual_dropout_backward", "clip_by_norm", "embedding_backward", "feed_forward",
+    "feed_forward_backward", "gelu", "gelu_backward", "layer_norm", "layer_norm_backward", "linear",
+    "linear_backward", "matmul", "reference", "rms_norm", "rms_norm_backward", "rotary", "rotary_backward",
+    "silu_mul", "silu_mul_backward", "softmax_cross_entropy", "softmax_cross_entropy_backward", "use_kernels",
 ]  # fmt: skip

@@ -107,6 +107,37 @@ def linear(
         raise ValueError(f"linear: unknown activation {activation!r}; it is None or one of {names}")
 
 
+def feed_forward(
+    x: Array,
+    weight_in: Array,
+    weight_out: Array,
+    bias_in: Array | None = None,
+    bias_out: Array | None = None,
+    *,
+    activation: str,
+    residual: Array | None = None,
+) -> None:
+    names = ("x", "weight_in", "weight_out", "bias_in", "bias_out", "residual")
+    floats("feed_forward", names, (x, weight_in, weight_out), (bias_in, bias_out, residual))
+    if weight_in.ndim != 2 or weight_out.ndim != 2 or weight_out.shape[1] != weight_in.shape[0]:
+        raise ValueError(
+            f"feed_forward wants weights (hidden, in) and (out, hidden); got {weight_in.shape} and {weight_out.shape}"
+        )
+    (hidden, n), out = weight_in.shape, weight_out.shape[0]
+    if x.ndim == 0 or x.shape[-1] != n:
+        raise ValueError(f"feed_forward: x {x.shape} has other features than weight_in {weight_in.shape} expects, {n}")
+    for name, bias, length in (("bias_in", bias_in, hidden), ("bias_out", bias_out, out)):
+        if bias is not None and bias.shape != (length,):
+            raise ValueError(f"feed_forward: {name} has shape {bias.shape}; the weights want {(length,)}")
+    if residual is not None and residual.shape != (*x.shape[:-1], out):
+        raise ValueError(
+            f"feed_forward: the residual has shape {residual.shape}; it is added to the result {(*x.shape[:-1], out)}"
+        )
+    if activation not in FUNCTIONS:
+        names_of = ", ".join(map(repr, FUNCTIONS))
+        raise ValueError(f"feed_forward: unknown activation {activation!r}; it is one of {names_of}")
+
+
 def attention_backward(
     grad_output: Array,
     residuals: Any,
@@ -150,6 +181,29 @@ def linear_backward(
         )
     writable("linear_backward", "weight_out", weight_out)
     apart("linear_backward", weight_out, ("grad_output", "weight"), (grad_output, residuals.weight))
+
+
+def feed_forward_backward(
+    grad_output: Array,
+    residuals: Any,
+    *,
+    needs: tuple[bool, bool, bool] = (True, True, True),
+    out: tuple[Array | None, Array | None] = (None, None),
+    accumulate: tuple[bool, bool] = (False, False),
+) -> None:
+    """What cotangent() leaves; `residuals` are the backend's own, which all keep both weights."""
+    if len(out) != 2 or len(accumulate) != 2:
+        raise ValueError("feed_forward_backward: out and accumulate have a place for weight_in and one for weight_out")
+    for i, (place, weight) in enumerate(zip(out, (residuals.up.weight, residuals.down.weight))):
+        if place is None:
+            if accumulate[i]:
+                raise ValueError(f"feed_forward_backward: accumulate adds to out[{i}], which was not given")
+            continue
+        floats("feed_forward_backward", ("grad_output", f"out[{i}]"), (grad_output, place))
+        if place.shape != weight.shape:
+            raise ValueError(f"feed_forward_backward: out[{i}] has shape {place.shape}; the weight has {weight.shape}")
+        writable("feed_forward_backward", f"out[{i}]", place)
+        apart("feed_forward_backward", place, ("grad_output", "weight"), (grad_output, weight))
 
 
 def matmul(a: Array, b: Array, *, out: Array | None = None, accumulate: bool = False) -> None:

@@ -18,16 +18,17 @@ from minilm_kernels.formulas.dropout import bias_residual_dropout, bias_residual
 from minilm_kernels.formulas.loss import softmax_cross_entropy, softmax_cross_entropy_backward
 from minilm_kernels.formulas.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from minilm_kernels.formulas.positions import rotary, rotary_backward
-from minilm_kernels.formulas.products import linear, linear_backward, matmul
+from minilm_kernels.formulas.products import feed_forward, feed_forward_backward, linear, linear_backward, matmul
 from minilm_kernels.formulas.update import adamw_step, clip_by_norm, embedding_backward
 from minilm_kernels.namespace import array_namespace
 from minilm_kernels.random import dropout_mask
 
 __all__ = [
     "adamw_step", "attention", "attention_backward", "attention_decode", "bias_residual_dropout",
-    "bias_residual_dropout_backward", "clip_by_norm", "embedding_backward", "gelu", "gelu_backward", "layer_norm",
-    "layer_norm_backward", "linear", "linear_backward", "matmul", "rms_norm", "rms_norm_backward", "rotary", "rotary_backward",
-    "silu_mul", "silu_mul_backward", "softmax_cross_entropy", "softmax_cross_entropy_backward",
+    "bias_residual_dropout_backward", "clip_by_norm", "embedding_backward", "feed_forward", "feed_forward_backward", "gelu",
+    "gelu_backward", "layer_norm", "layer_norm_backward", "linear", "linear_backward", "matmul", "rms_norm",
+    "rms_norm_backward", "rotary", "rotary_backward", "silu_mul", "silu_mul_backward", "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
 ]  # fmt: skip
 
 Array = Any

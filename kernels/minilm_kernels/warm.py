@@ -38,6 +38,11 @@ def calls(dtype: Any = np.float32) -> Iterator[tuple[str, Callable[[], Any]]]:
     for activation in ("gelu", "gelu_tanh", "relu", "silu"):
         yield f"linear with {activation}", both("linear", x, w, b, activation=activation)
     yield "linear with a residual", both("linear", x, w, b, residual=x)
+    for activation in ("gelu", "gelu_tanh", "relu", "silu"):
+        yield f"feed_forward with {activation}", both("feed_forward", x, w, w, activation=activation)
+    # so many rows of whole panels that the matrix unit takes them, where there is one
+    rows, square = np.ones((256, 32), dtype), np.ones((32, 32), dtype)
+    yield "feed_forward, many rows", both("feed_forward", rows, square, square, activation="gelu")
     yield "matmul", lambda: kernels.matmul(x, w, out=x.copy(), accumulate=True)
     yield "layer_norm", both("layer_norm", x, b, b)
     yield "rms_norm", both("rms_norm", x, b)

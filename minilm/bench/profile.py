@@ -34,7 +34,7 @@ from minilm.bench.recipes import Recipe
 tensor: Any = importlib.import_module("minilm.tensor")  # the module; minilm.tensor itself is the function
 
 LINES = {
-    "products": ("linear", "matmul"),  # linear: with its bias, activation and residual
+    "products": ("linear", "matmul", "feed_forward"),  # with biases, activation and residual
     "attention": ("scaled_dot_product_attention", "self_attention"),
     "activation": ("gelu", "relu", "silu", "silu_mul", "tanh"),  # where they stand alone
     "norms": ("layer_norm", "rms_norm"),

@@ -19,7 +19,7 @@ from minilm.functional.normalization import (
     softmax,
 )
 from minilm.functional.positions import rotary, rotary_angles
-from minilm.functional.products import linear, linear_composed, matmul
+from minilm.functional.products import feed_forward, feed_forward_composed, linear, linear_composed, matmul
 from minilm.functional.reductions import argmax, logsumexp, max, mean, min, sum, var
 from minilm.functional.shape import (
     broadcast_to,
@@ -44,10 +44,10 @@ attach()
 
 __all__ = [
     "abs", "add", "argmax", "attention_composed", "bias_residual_dropout", "broadcast_to", "cat", "concatenate",
-    "cross_entropy", "div", "dropout", "embedding", "exp", "flatten", "gather", "gelu", "gelu_tanh_composed",
-    "getitem", "layer_norm", "layer_norm_composed", "linear", "linear_composed", "log", "log_softmax", "logsumexp",
-    "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mse_loss", "mul", "neg", "permute", "pow",
-    "relu", "reshape", "rms_norm", "rms_norm_composed", "rotary", "rotary_angles", "scaled_dot_product_attention",
-    "self_attention", "sigmoid", "silu", "silu_mul", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum",
-    "tanh", "transpose", "unsqueeze", "var", "where",
+    "cross_entropy", "div", "dropout", "embedding", "exp", "feed_forward", "feed_forward_composed", "flatten",
+    "gather", "gelu", "gelu_tanh_composed", "getitem", "layer_norm", "layer_norm_composed", "linear",
+    "linear_composed", "log", "log_softmax", "logsumexp", "masked_fill", "matmul", "max", "maximum", "mean", "min",
+    "minimum", "mse_loss", "mul", "neg", "permute", "pow", "relu", "reshape", "rms_norm", "rms_norm_composed",
+    "rotary", "rotary_angles", "scaled_dot_product_attention", "self_attention", "sigmoid", "silu", "silu_mul",
+    "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "transpose", "unsqueeze", "var", "where",
 ]  # fmt: skip

@@ -85,6 +85,59 @@ def linear_composed(
     return y if residual is None else y + residual
 
 
+def feed_forward(
+    x: Any,
+    weight_in: Tensor,
+    weight_out: Tensor,
+    bias_in: Tensor | None = None,
+    bias_out: Tensor | None = None,
+    activation: str = "gelu",
+    residual: Any = None,
+) -> Tensor:
+    """Y = act(X W_inᵀ + b_in) W_outᵀ + b_out + R: two linear layers as one operation.    [Vaswani et al. 2017 §3.3]
+
+    x: (..., in), weight_in: (hidden, in), weight_out: (out, hidden), bias_in: (hidden,), bias_out: (out,),
+    residual R: (..., out).  Returns (..., out). activation: "gelu", "gelu_tanh", "relu" or "silu".
+
+    The fused twin of feed_forward_composed: H = act(…) need not be kept where the kernel computes it again. The weights'
+    gradients are written straight into the optimizer's array.
+    """
+    x, weight_in, weight_out, bias_in, bias_out, residual = same_float(
+        x, weight_in, weight_out, bias_in, bias_out, residual
+    )
+    biases = data_of(bias_in), data_of(bias_out)
+    y, residuals = kernels.feed_forward(
+        x.data, weight_in.data, weight_out.data, *biases, activation=activation, residual=data_of(residual)
+    )
+    weights = weight_in, weight_out
+    needs = x.requires_grad, weight_in.requires_grad, weight_out.requires_grad
+
+    def backward(dy):
+        places, accumulate = zip(*map(gradient_place, weights), strict=True)
+        dx, *dW, db_in, db_out, dR = kernels.feed_forward_backward(
+            dy, residuals, needs=needs, out=places, accumulate=accumulate
+        )
+        for i, (weight, place) in enumerate(zip(weights, places, strict=True)):
+            if dW[i] is not None and dW[i] is place:
+                weight.grad, dW[i] = place, None  # it is where it belongs, so there is nothing to hand on
+        return dx, *dW, *given((db_in, db_out, dR))
+
+    return record(y, (x, *weights, *given((bias_in, bias_out, residual))), backward)
+
+
+def feed_forward_composed(
+    x: Any,
+    weight_in: Tensor,
+    weight_out: Tensor,
+    bias_in: Tensor | None = None,
+    bias_out: Tensor | None = None,
+    activation: str = "gelu",
+    residual: Any = None,
+) -> Tensor:
+    """The same, as two linear layers written as the formula reads."""
+    return linear_composed(linear_composed(x, weight_in, bias_in, activation), weight_out, bias_out, residual=residual)
+
+
 ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {
     "gelu": gelu,
     "gelu_tanh": partial(gelu, approximate="tanh"),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 import minilm_kernels as kernels
 from minilm.models.gpt import GPT, GPTConfig
 from minilm.nn import Module
+from minilm.nn.layers import FUSED_ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,29 @@ def estimate_cost(model: GPT, batch_size: int) -> Cost:
     head = c.vocab_size * H if model.head is None else 0  # a tied head multiplies with the embedding table
     forward = 2 * (matrices + head) + 4 * L * T * H
     parameters = model.num_parameters()
-    activations = kept_per_token(c, fused=kernels.active() == "numba") * T * batch_size
+    fused = kernels.active() == "numba"
+    again = fused and hidden_comes_again(c, T * batch_size)
+    activations = kept_per_token(c, fused, again) * T * batch_size
     return Cost(parameters, forward, 3 * forward, 4 * 4 * parameters, 4 * activations)
 
 
-def kept_per_token(c: GPTConfig, fused: bool) -> int:
+def hidden_comes_again(c: GPTConfig, tokens: int) -> bool:
+    """Whether the Numba kernels compute what follows the feed-forward network's activation again, instead of keeping it."""
+    from minilm_kernels.cpu.feed_forward_call import on_unit
+
+    H = c.hidden_size
+    return c.activation in FUSED_ACTIVATIONS and on_unit(
+        tokens, H, c.intermediate_size or 4 * H, H, np.dtype(np.float32)
+    )
+
+
+def kept_per_token(c: GPTConfig, fused: bool, again: bool = False) -> int:
     """How many numbers per token stay in memory from the forward pass to the backward pass, at full context.
 
     These are the results of all operations, which the tape holds, and what the kernels save beside them. The fused
     kernels save a few numbers per row and compute the rest again. The reference saves the normalized x̂ of each
     norm, and for each head a row of attention weights, T numbers (and with dropout as many again for the mask).
+    again: see hidden_comes_again().
     """
     H, heads, T = c.hidden_size, c.num_heads, c.context_length
     kv = 2 * (c.num_kv_heads or heads) * c.head_dim
@@ -65,7 +81,8 @@ def kept_per_token(c: GPTConfig, fused: bool) -> int:
     # the heads' outputs, which the reference copies to merge them; where nothing turns q and k that is one operation
     heads_out = H if fused or c.positions != "rotary" else 2 * H
     branch_end = 2 * H if drops else H  # before dropout, and with the residual
-    feed_forward = inner * (3 if c.activation == "swiglu" else 2)  # before the activation (or gate and up), and after
+    # before the activation (or gate and up), and after
+    feed_forward = inner * (3 if c.activation == "swiglu" else 1 if again else 2)
     block = 2 * norm + projected + weights + heads_out + 2 * branch_end + feed_forward
     embedded = H + (H if c.positions == "learned" else 0) + (2 * H if drops else 0)  # + positions, dropout
     return embedded + c.num_layers * block + norm + 2 * c.vocab_size  # logits and their gradient

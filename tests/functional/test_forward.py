@@ -24,6 +24,11 @@ def variance(x, axis, n):
 
 LINEAR = RNG.standard_normal((5, 4)), RNG.standard_normal(5), RNG.standard_normal((2, 3, 5))  # weight, bias, residual
 Z = X @ LINEAR[0].T + LINEAR[1]
+DOWN = RNG.standard_normal((4, 5))  # a second weight
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
 
 
 def gelu_tanh(x):
@@ -108,6 +113,18 @@ VALUES = {
     "linear_composed": (
         F.linear_composed(X, *map(Tensor, LINEAR[:2]), "relu", LINEAR[2]),
         Z * (Z > 0) + LINEAR[2],
+    ),
+    "feed_forward": (
+        F.feed_forward(X, *map(Tensor, (LINEAR[0], DOWN, LINEAR[1], X[0, 0])), "relu", X),
+        (Z * (Z > 0)) @ DOWN.T + X[0, 0] + X,
+    ),
+    "feed_forward without biases": (
+        F.feed_forward(X, *map(Tensor, (LINEAR[0], DOWN)), activation="silu"),
+        silu(X @ LINEAR[0].T) @ DOWN.T,
+    ),
+    "feed_forward_composed": (
+        F.feed_forward_composed(X, *map(Tensor, (LINEAR[0], DOWN)), activation="silu", residual=X),
+        silu(X @ LINEAR[0].T) @ DOWN.T + X,
     ),
     "embedding": (F.embedding(IDS, Tensor(X[0])), X[0][IDS]),
     "dropout": (F.dropout(X, 0.5, training=False), X),

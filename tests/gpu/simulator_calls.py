@@ -41,6 +41,11 @@ def linear() -> Call:
     return Call("linear", arrays, {"activation": "gelu_tanh"})
 
 
+def feed_forward() -> Call:
+    weights = {"weight_in": normal(33, 5), "weight_out": normal(6, 33), "bias_out": normal(6)}
+    return Call("feed_forward", {"x": normal(70, 5), **weights, "residual": normal(70, 6)}, {"activation": "silu"})
+
+
 def loss() -> Call:
     options = {"targets": np.arange(9) % 5, "ignore_index": 3, "label_smoothing": 0.1}
     return Call("softmax_cross_entropy", {"logits": normal(9, 300)}, options)
@@ -61,6 +66,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "gelu": lambda: Call("gelu", {"x": normal(5, 33)}, {}),
     "silu_mul": lambda: Call("silu_mul", {"gate": normal(5, 33), "up": normal(33, 5).T}, {}),
     "linear": linear,
+    "feed_forward": feed_forward,
     "softmax_cross_entropy": loss,
     "rotary": lambda: Call("rotary", {"x": normal(2, 5, 8), "cos": normal(5, 4), "sin": normal(4, 5).T}, {}),
     "bias_residual_dropout": dropout,

@@ -15,7 +15,9 @@ from minilm_kernels import KERNELS, checks, dispatch, reference
 IN_PLACE_OR_PLAIN = {
     "attention_decode", "matmul", "rotary", "rotary_backward", "embedding_backward", "adamw_step", "clip_by_norm",
 }  # fmt: skip
-WITH_OPTIONS = {"attention_backward", "linear_backward", "layer_norm_backward", "rms_norm_backward"}
+WITH_OPTIONS = {
+    "attention_backward", "linear_backward", "feed_forward_backward", "layer_norm_backward", "rms_norm_backward",
+}  # fmt: skip
 
 
 def parameters(function):

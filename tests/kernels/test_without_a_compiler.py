@@ -46,6 +46,8 @@ CALLS = [
     ("attention_decode", (q[:, :, :1], k, v), {}),
     *[("linear", (x, w, b), dict(activation=a, residual=draw(7, 13))) for a in (None, "gelu", "gelu_tanh", "relu", "silu")],
     ("linear", (x[:1], w, b), {}),
+    *[("feed_forward", (x, w, draw(5, 13), b), dict(activation=a, residual=draw(7, 5))) for a in ("gelu", "gelu_tanh", "relu")],
+    ("feed_forward", (x, w, draw(5, 13)), dict(activation="silu")),
     ("matmul", (x.T, draw(7, 5)), {}),
     ("layer_norm", (x, draw(21), draw(21)), {}),
     ("rms_norm", (x, draw(21)), {}),

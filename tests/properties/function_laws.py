@@ -116,6 +116,7 @@ def bias_residual_dropout_is_dropout_between_two_sums(F, Tensor, draw):
 # by row of the gradient table: a namespace in which the row's function is its twin
 TWINS: dict[str, Callable[[Any], SimpleNamespace]] = {
     "linear": lambda F: SimpleNamespace(linear=F.linear_composed),
+    "feed_forward": lambda F: SimpleNamespace(feed_forward=F.feed_forward_composed),
     "layer_norm": lambda F: SimpleNamespace(layer_norm=F.layer_norm_composed),
     "rms_norm": lambda F: SimpleNamespace(rms_norm=F.rms_norm_composed),
     "gelu_tanh_composed": lambda F: SimpleNamespace(gelu_tanh_composed=lambda x: F.gelu(x, approximate="tanh")),

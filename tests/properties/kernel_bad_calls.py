@@ -40,6 +40,10 @@ def adamw(*arrays: np.ndarray, **options: Any) -> Callable[[Any], Any]:
     return lambda k: k.adamw_step(*arrays, **(ADAMW | options))
 
 
+def feed_forward(k: Any) -> Any:
+    return k.feed_forward(ROWS, ones(3, 8), ones(8, 3), activation="relu")
+
+
 BAD_CALLS = [
     BadCall("attention", "three axes", ValueError, "(batch, heads, positions, head_dim)", attention(query=ones(4, 3, 8))),
     BadCall("attention", "other batch", ValueError, "batch", attention(query=ones(3, 4, 3, 8))),
@@ -96,6 +100,32 @@ BAD_CALLS = [
             lambda k: k.linear_backward(ones(6, 3), k.linear(ROWS, ones(3, 8))[1], accumulate=True)),
     BadCall("linear_backward", "weight_out is read-only", ValueError, "read-only",
             lambda k: k.linear_backward(ones(6, 3), k.linear(ROWS, ones(3, 8))[1], weight_out=frozen(ones(3, 8)))),
+    BadCall("feed_forward", "features", ValueError, "features",
+            lambda k: k.feed_forward(ROWS, ones(3, 7), ones(8, 3), activation="gelu")),
+    BadCall("feed_forward", "weights that do not fit", ValueError, "(hidden, in) and (out, hidden)",
+            lambda k: k.feed_forward(ROWS, ones(3, 8), ones(8, 4), activation="gelu")),
+    BadCall("feed_forward", "first bias", ValueError, "bias_in",
+            lambda k: k.feed_forward(ROWS, ones(3, 8), ones(8, 3), ones(8), activation="gelu")),
+    BadCall("feed_forward", "second bias", ValueError, "bias_out",
+            lambda k: k.feed_forward(ROWS, ones(3, 8), ones(8, 3), None, ones(3), activation="gelu")),
+    BadCall("feed_forward", "residual", ValueError, "residual",
+            lambda k: k.feed_forward(ROWS, ones(3, 8), ones(8, 3), activation="gelu", residual=ones(6, 3))),
+    BadCall("feed_forward", "activation", ValueError, "'gelu'",
+            lambda k: k.feed_forward(ROWS, ones(3, 8), ones(8, 3), activation=None)),
+    BadCall("feed_forward", "two dtypes", TypeError, "weight_out is float64",
+            lambda k: k.feed_forward(ROWS, ones(3, 8), ones(8, 3, dtype=np.float64), activation="gelu")),
+    BadCall("feed_forward_backward", "cotangent's shape", ValueError, "(6, 8)",
+            lambda k: k.feed_forward_backward(ones(6, 3), feed_forward(k)[1])),
+    BadCall("feed_forward_backward", "out's shape", ValueError, "out[1] has shape (3, 8)",
+            lambda k: k.feed_forward_backward(ROWS, feed_forward(k)[1], out=(None, ones(3, 8)))),
+    BadCall("feed_forward_backward", "out's dtype", TypeError, "out[0] is float64",
+            lambda k: k.feed_forward_backward(ROWS, feed_forward(k)[1], out=(np.ones((3, 8)), None))),
+    BadCall("feed_forward_backward", "nothing to add to", ValueError, "out[0]",
+            lambda k: k.feed_forward_backward(ROWS, feed_forward(k)[1], accumulate=(True, False))),
+    BadCall("feed_forward_backward", "one place", ValueError, "weight_in and one for weight_out",
+            lambda k: k.feed_forward_backward(ROWS, feed_forward(k)[1], out=(ones(3, 8),))),
+    BadCall("feed_forward_backward", "out is read-only", ValueError, "read-only",
+            lambda k: k.feed_forward_backward(ROWS, feed_forward(k)[1], out=(frozen(ones(3, 8)), None))),
     BadCall("matmul", "inner lengths", ValueError, "one K", lambda k: k.matmul(ROWS, ROWS)),
     BadCall("matmul", "three axes", ValueError, "(M, K)", lambda k: k.matmul(ones(2, 3, 4), ones(4, 3))),
     BadCall("matmul", "out's shape", ValueError, "out has shape", lambda k: k.matmul(ROWS, ROWS.T, out=ones(6, 5))),

@@ -26,6 +26,7 @@ CALLS: dict[str, Callable[..., Call]] = {}
 GRADIENTS = {
     "attention": ("query", "key", "value", "bias"),
     "linear": ("x", "weight", "bias", "residual"),
+    "feed_forward": ("x", "weight_in", "weight_out", "bias_in", "bias_out", "residual"),
     "layer_norm": ("x", "weight", "bias"),
     "rms_norm": ("x", "weight"),
     "gelu": ("x",),
@@ -175,6 +176,27 @@ def linear_call(draw: Draw, size: str) -> Call:
     if s.maybe():
         arrays["residual"] = s.normal(*lead, out)
     return Call("linear", arrays, {"activation": activation})
+
+
+@call_of("feed_forward")
+def feed_forward_call(draw: Draw, size: str) -> Call:
+    s = Shapes(draw, size)
+    return feed_forward_of(s, s.lead(), s.summed(), s.width(), s.width())
+
+
+def feed_forward_of(s: Shapes, lead: tuple[int, ...], n: int, hidden: int, out: int) -> Call:
+    arrays = {
+        "x": values(s.rng, (*lead, n), s.kind()),
+        "weight_in": s.normal(hidden, n) / np.sqrt(n),
+        "weight_out": s.normal(out, hidden) / np.sqrt(hidden),
+    }
+    if s.maybe():
+        arrays["bias_in"] = s.normal(hidden)
+    if s.maybe():
+        arrays["bias_out"] = s.normal(out)
+    if s.maybe():
+        arrays["residual"] = s.normal(*lead, out)
+    return Call("feed_forward", arrays, {"activation": s.draw(st.sampled_from(ACTIVATIONS[1:]))})
 
 
 @call_of("layer_norm", "rms_norm")

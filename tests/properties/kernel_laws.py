@@ -145,10 +145,10 @@ def gradient_is_the_derivative(kernels, name, draw):
     rng = np.random.default_rng(draw(SEEDS))
     arrays = {key: a.copy() for key, a in call.arrays.items()}
     if call.options.get("activation") == "relu":  # away from the kink
-        arrays["x"] = np.abs(arrays["x"]) + 0.1
-        arrays["weight"] = np.abs(arrays["weight"]) + 0.1
-        if "bias" in arrays:
-            arrays["bias"] = np.abs(arrays["bias"])
+        for key in {"x", "weight", "weight_in"} & arrays.keys():
+            arrays[key] = np.abs(arrays[key]) + 0.1
+        for key in {"bias", "bias_in"} & arrays.keys():
+            arrays[key] = np.abs(arrays[key])
     if name == "layer_norm" and arrays["x"].shape[-1] < 3:  # one or two features: the slope lives in ε alone
         arrays["x"] *= 1e-2
     dy = np.asarray(rng.standard_normal(run(ORACLE, call, arrays, None)["result"].shape))

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from properties.gradcheck import SEEDS, expect
-from properties.kernel_cases import LENGTHS, LONG_WIDTH, MEDIUM_LENGTHS, MEDIUM_WIDTHS, WIDTHS, layout, values
+from properties.kernel_cases import (
+    ACTIVATIONS,
+    LENGTHS,
+    LONG_WIDTH,
+    MEDIUM_LENGTHS,
+    MEDIUM_WIDTHS,
+    WIDTHS,
+    layout,
+    values,
+)
 from properties.kernel_laws import allowed, rms, size_of
 
 from minilm_kernels import reference
@@ -127,6 +136,38 @@ def the_weight_gradient_goes_where_it_is_told(kernels, draw):
         got = kernels.linear_backward(dy, residuals, weight_out=place, accumulate=accumulate)[1]
         expect(got is place, "weight_out is not what is returned for the weight")
         fair(place, dy.T, x, "dW", start if accumulate else 0)
+
+
+@law("feed_forward")
+def feed_forward_computes_what_is_needed_where_it_is_told(kernels, draw):
+    """needs: None where nothing is wanted, the same values where it is. out: written there, or added, and returned."""
+    rng, dtype = source(draw)
+    n, hidden, out, rows = (lengths(kernels, draw) for _ in range(4))
+    shapes = (rows, n), (hidden, n), (out, hidden), (hidden,), (out,)
+    x, W_in, W_out, b_in, b_out = (rng.standard_normal(s).astype(dtype) for s in shapes)
+    y, residuals = kernels.feed_forward(x, W_in, W_out, b_in, b_out, activation=draw(st.sampled_from(ACTIVATIONS[1:])))
+    dy = rng.standard_normal(y.shape).astype(dtype)
+    everything = kernels.feed_forward_backward(dy, residuals)
+    needs = draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
+    accumulate = draw(st.tuples(st.booleans(), st.booleans()))
+    starts = tuple(rng.standard_normal(W.shape).astype(dtype) for W in (W_in, W_out))
+    places = tuple(
+        np.full((len(W), W.shape[1] + 3), np.nan, dtype)[:, :-3] if draw(st.booleans()) else np.empty_like(W)
+        for W in starts
+    )
+    for place, start in zip(places, starts, strict=True):
+        place[...] = start
+    some = kernels.feed_forward_backward(dy, residuals, needs=needs, out=places, accumulate=accumulate)
+    for i, (want, got) in enumerate(zip(everything, some, strict=True)):
+        if i < 3 and not needs[i]:
+            expect(got is None, "a gradient that nobody needs")
+        elif want is None:
+            expect(got is None, "a gradient of what was not given")
+        else:
+            added = i in (1, 2) and accumulate[i - 1]
+            close = got is not None and np.allclose(got - starts[i - 1] if added else got, want, rtol=1e-3, atol=1e-3)
+            expect(close, "another gradient when less is needed")
+            expect(i not in (1, 2) or got is places[i - 1], "out is not what is returned for the weight")
 
 
 @law("linear")

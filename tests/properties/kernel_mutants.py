@@ -33,7 +33,9 @@ class Mutant(NamedTuple):
 
 UNIT = "products_on_the_matrix_unit"  # tried for a processor that has one
 CHUNKS = "sums_cut_along_k"  # the same
-ON_UNIT = {UNIT, CHUNKS}
+FUSED = "feed_forward_on_the_matrix_unit"  # the same
+FUSED_SUMS = "feed_forward_adds_to_gradients"  # the same
+ON_UNIT = {UNIT, CHUNKS, FUSED, FUSED_SUMS}
 MUTANTS = [
     # --- attention, forward
     Mutant("attention: e for 2", "cpu/attention_forward.py", "formula:attention",
@@ -146,6 +148,27 @@ MUTANTS = [
            "k0 * p.a_step if p.a_transposed else k0", "k0 * p.a_step * 0 if p.a_transposed else k0 * 0"),
     Mutant("unit: sums of chunks overlap C", "cpu/gemm_chunks.py", CHUNKS,
            "sums = pointer_at(c + 4 * rows * columns * PANEL * PANEL, p.c)", "sums = pointer_at(c, p.c)"),
+    Mutant("unit: half of a feed-forward layer's bias", "cpu/feed_forward_tiles.py", FUSED,
+           "load(t) + load(b), load(t + WORDS) + load(b + WORDS)", "load(t) + load(b), load(t + WORDS)"),
+    Mutant("unit: Z of the rows before", "cpu/feed_forward_tiles.py", FUSED,
+           "z2, z3 = load(z + WORDS * p.hidden), load(z + (WORDS * p.hidden + WORDS))", "z2, z3 = load(z), load(z + WORDS)"),
+    Mutant("unit: dZ for H", "cpu/feed_forward_tiles.py", FUSED,
+           "store_pairs(h0, h2, words_at(h_columns + at))", "store_pairs(d0, d2, words_at(h_columns + at))"),
+    Mutant("unit: gradient of the bias misses half of the rows", "cpu/feed_forward_tiles.py", FUSED,
+           "left_sum += d0 + d2", "left_sum += d0"),
+    Mutant("unit: an infinite H is tried", "cpu/feed_forward_forward.py", FUSED,
+           "        largest_of_rows(seen)\n        wrong += not fits(seen)\n", ""),
+    Mutant("unit: the residual's first rows", "cpu/feed_forward_forward.py", FUSED,
+           "p.residual + ((m + i) * p.residual_row + n * PANEL)", "p.residual + (i * p.residual_row + n * PANEL)"),
+    Mutant("unit: later blocks replace the first", "cpu/feed_forward_gradient.py", FUSED, "first > begin", "False"),
+    Mutant("unit: groups of hidden units begin anew", "cpu/feed_forward_gradient.py", FUSED, "width, tile, group > 0)",
+           "width, tile, False)"),
+    Mutant("unit: dW_in not turned", "cpu/feed_forward_gradient.py", FUSED,
+           "load(turned + (r * PANEL + v))", "load(tile + (r * PANEL + v))"),
+    Mutant("unit: dW_in not added", "cpu/feed_forward_gradient.py", FUSED_SUMS,
+           "load(to + v) + x if add_in else x", "x"),
+    Mutant("unit: dW_out not added", "cpu/feed_forward_gradient.py", FUSED_SUMS,
+           "add_chunks(to, to, add_out,", "add_chunks(to, to, 0,"),
     # --- rows
     Mutant("norms: RMS norm is centred backward", "cpu/norms.py", "formula:rms_norm",
            "reduce_add(first) / n if centered else 0.0", "reduce_add(first) / n"),
@@ -224,6 +247,8 @@ BLOCK_SIZES = [
     Mutant("two rows of a norm", "cpu/norms.py", "formula:layer_norm formula:rms_norm", "CHUNK_ROWS = 16 ", "CHUNK_ROWS = 2 "),
     Mutant("losses by threes", "cpu/loss.py", "formula:softmax_cross_entropy", "SUMMED = 16 ", "SUMMED = 3 "),
     Mutant("columns of a table by 16", "cpu/update.py", "every_id_gets_its_sum", "COLUMNS = 128 ", "COLUMNS = 16 "),
+    Mutant("unit: one panel of rows in a block", "cpu/feed_forward_call.py", FUSED, "BLOCK = 4 ", "BLOCK = 1 "),
+    Mutant("unit: 64 hidden units at a time", "cpu/feed_forward_gradient.py", FUSED, "GROUP = 4 ", "GROUP = 2 "),
     Mutant("unit: one panel of B in a block", "cpu/gemm_split.py", UNIT, "BLOCK = 4 ", "BLOCK = 1 "),
     Mutant("unit: 64 k's at once", "cpu/gemm_split.py", UNIT, "MOST_K = 512", "MOST_K = 64"),
     Mutant("unit: chunks of 64 k's", "cpu/gemm_chunks.py", CHUNKS, "CHUNK = 384 ", "CHUNK = 64 "),

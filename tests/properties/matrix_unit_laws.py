@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from properties.kernel_cases import Shapes, feed_forward_of, layout, run
+from properties.kernel_laws import ORACLE, compare
 
 ODD = [0.0, 1e-38, 1e-30, 3e33, np.inf, np.nan]
 
@@ -90,6 +92,81 @@ def sums_cut_along_k(kernels: Any, draw: Any) -> None:
         check("dw", dw, G.T @ X + C, size, K)
         check("matmul", other, G.T @ X + C, size, K)
         check("db", db, G.sum(axis=0), np.abs(G).sum(axis=0), K)
+
+
+@contextmanager
+def few_rows_too(package: Any) -> Iterator[Any]:
+    """feed_forward of this package on the unit however few rows there are: its module."""
+    module = importlib.import_module(f"{package.__name__}.cpu.feed_forward_call")
+    kept, module.LEAST_ROWS = module.LEAST_ROWS, 1
+    try:
+        yield module
+    finally:
+        module.LEAST_ROWS = kept
+
+
+def feed_forward_on_the_matrix_unit(kernels: Any, draw: Any) -> None:
+    """All of it against float64, for drawn shapes, layouts and values; a NaN, an infinity or very small numbers among them."""
+    s = Shapes(draw, "medium")
+    rows = draw(st.sampled_from([1, 17, 33, 70, 150, 300]))
+    n, hidden, out = (draw(st.sampled_from(sizes)) for sizes in ([32, 64], [32, 96, 160], [32, 64]))
+    call = feed_forward_of(s, (rows,), n, hidden, out)
+    if draw(st.integers(0, 3)) == 0:
+        call.arrays["bias_in"] = np.full(hidden, -12.0)  # H is about 10⁻³², so small that the unit would lose it
+        call.arrays["weight_in"] *= 0.03
+        call.options["activation"] = "gelu"
+    arrays = {name: a.astype(np.float32) for name, a in call.arrays.items()}
+    odd = draw(st.sampled_from(["", "", "any", "H"]))
+    if odd == "H":  # alone: X and the weights are numbers that the unit takes
+        arrays["bias_in"] = np.where(np.arange(hidden) == hidden // 2, np.inf, 0).astype(np.float32)
+    elif odd:
+        struck = arrays[draw(st.sampled_from(sorted(arrays)))]
+        struck[tuple(s.rng.integers(0, n) for n in struck.shape)] = draw(st.sampled_from(ODD))
+    seed, dtype = draw(st.integers(0, 1 << 30)), np.float32
+    with few_rows_too(kernels.package), np.errstate(all="ignore"):
+        if not odd:
+            compare(kernels, call, dtype, seed, lambda a: layout(draw, a))
+            return
+        dy = np.random.default_rng(seed).standard_normal((rows, call.arrays["weight_out"].shape[0])).astype(dtype)
+        wide = {name: a.astype(np.float64) for name, a in arrays.items()}
+        got, exact = run(kernels, call, arrays, dy), run(ORACLE, call, wide, dy.astype(np.float64))
+        plain = run(ORACLE, call, arrays, dy)
+    for name, value in exact.items():
+        lost = np.isnan(plain[name]) & np.isnan(value) & ~np.isnan(got[name])
+        assert not lost.any(), f"{name}: a NaN was lost"
+        infinite = np.isinf(value) & (plain[name] == value)
+        assert np.array_equal(got[name][infinite], value[infinite]), f"{name}: an infinity was lost"
+        spread = ~np.isfinite(got[name]) & np.isfinite(plain[name])
+        assert not spread.any(), f"{name}: a NaN or an infinity reached what does not depend on it"
+
+
+def feed_forward_adds_to_gradients(kernels: Any, draw: Any) -> None:
+    """Weights' gradients on the unit written where they are wanted, or added to what is there; the bits of any threads."""
+    s = Shapes(draw, "medium")
+    rows, n, hidden, out = draw(st.sampled_from([33, 260])), 64, draw(st.sampled_from([32, 160])), 32
+    call = feed_forward_of(s, (rows,), n, hidden, out)
+    arrays = {name: a.astype(np.float32) for name, a in call.arrays.items() if name != "x"}
+    x, dy = s.normal(rows, n).astype(np.float32), s.normal(rows, out).astype(np.float32)
+    starts = s.normal(hidden, n).astype(np.float32), s.normal(out, hidden).astype(np.float32)
+    add = s.maybe(), s.maybe()
+    threads, results = kernels.threads, []
+    with few_rows_too(kernels.package):
+        for count in threads.counts:
+            threads.set(count)
+            try:
+                places = tuple(start.copy() for start in starts)
+                y, residuals = kernels.feed_forward(x, **arrays, **call.options)
+                assert not residuals.residuals.kept, "the unit was not used"
+                gradients = kernels.feed_forward_backward(dy, residuals)
+                added = kernels.feed_forward_backward(dy, residuals, out=places, accumulate=add)
+            finally:
+                threads.restore()
+            results.append([y, *(g for g in gradients if g is not None), *places])
+            assert all(got is place for got, place in zip(added[1:3], places, strict=True))
+            for place, start, plus, fresh in zip(places, starts, add, gradients[1:3], strict=True):
+                assert np.allclose(place, fresh + start if plus else fresh, rtol=1e-5, atol=1e-5)
+    for other in results[1:]:
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(results[0], other, strict=True)), "bits differ"
 
 
 def check(name: str, result: np.ndarray, exact: np.ndarray, size: np.ndarray, terms: int) -> None:

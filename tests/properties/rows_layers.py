@@ -49,6 +49,31 @@ def linear(draw, name):
     return function, inputs
 
 
+@row("feed_forward", "feed_forward_composed")
+def feed_forward(draw, name):
+    n, hidden, m, lead = draw(sizes()), draw(sizes()), draw(sizes()), draw(shapes(largest_ndim=2))
+    activation = draw(st.sampled_from(["relu", "gelu", "silu", "gelu_tanh"]))
+    bias_in, bias_out, residual = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
+    values, shift = None, None
+    if activation == "relu":  # as in linear: away from the kink
+        bias_in, values, shift = True, quarters, lambda rng, shape: quarters(rng, shape) + 1 / 32
+    inputs = [draw(arrays((*lead, n), values)), draw(arrays((hidden, n), values)), draw(arrays((m, hidden)))]
+    if bias_in:
+        inputs.append(draw(arrays((hidden,), shift)))
+    if bias_out:
+        inputs.append(draw(arrays((m,))))
+    if residual:
+        inputs.append(draw(arrays((*lead, m))))
+
+    def function(F, x, W_in, W_out, *rest):
+        others = iter(rest)
+        biases = [next(others) if wanted else None for wanted in (bias_in, bias_out)]
+        added = next(others) if residual else None
+        return getattr(F, name)(x, W_in, W_out, *biases, activation=activation, residual=added)
+
+    return function, inputs
+
+
 def quarters(rng, shape):
     return rng.integers(-6, 7, shape) / 4
 

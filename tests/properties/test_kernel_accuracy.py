@@ -50,6 +50,21 @@ def linear(activation: str | None) -> Any:
     return build
 
 
+def feed_forward(activation: str) -> Any:
+    def build(rng: np.random.Generator, kind: str) -> Call:
+        arrays = {
+            "x": values(rng, (3, 100, 96), kind),  # so many that a matrix unit takes them, where there is one
+            "weight_in": rng.standard_normal((160, 96)) / 10,
+            "weight_out": rng.standard_normal((64, 160)) / 13,
+            "bias_in": rng.standard_normal(160),
+            "bias_out": rng.standard_normal(64),
+            "residual": rng.standard_normal((3, 100, 64)),
+        }
+        return Call("feed_forward", arrays, {"activation": activation})
+
+    return build
+
+
 def norm(kernel: str) -> Any:
     def build(rng: np.random.Generator, kind: str) -> Call:
         arrays = {"x": values(rng, (3, 50, 130), kind), "weight": rng.standard_normal(130)}
@@ -91,6 +106,8 @@ def bias_residual_dropout(rng: np.random.Generator, kind: str) -> Call:
 CASES = {
     "attention": attention, "attention, masked": masked, "linear": linear(None), "linear with gelu": linear("gelu"),
     "linear with tanh": linear("gelu_tanh"), "linear with relu": linear("relu"), "linear with silu": linear("silu"),
+    "feed_forward with gelu": feed_forward("gelu"), "feed_forward with tanh": feed_forward("gelu_tanh"),
+    "feed_forward with relu": feed_forward("relu"), "feed_forward with silu": feed_forward("silu"),
     "layer_norm": norm("layer_norm"), "rms_norm": norm("rms_norm"), "gelu": gelu("none"), "gelu tanh": gelu("tanh"),
     "silu_mul": silu_mul, "65 classes": loss(65), "5,000 classes": loss(5000), "rotary": rotary,
     "bias_residual_dropout": bias_residual_dropout,

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties.kernel_backends import Backend, has_numba
-from properties.matrix_unit_laws import products_on_the_matrix_unit, small_products_too, sums_cut_along_k
+from properties.matrix_unit_laws import (
+    feed_forward_adds_to_gradients,
+    feed_forward_on_the_matrix_unit,
+    products_on_the_matrix_unit,
+    small_products_too,
+    sums_cut_along_k,
+)
 
 import minilm_kernels
 
@@ -29,7 +35,10 @@ def unit():
         yield product
 
 
-@pytest.mark.parametrize("law", [products_on_the_matrix_unit, sums_cut_along_k])
+@pytest.mark.parametrize(
+    "law",
+    [products_on_the_matrix_unit, sums_cut_along_k, feed_forward_on_the_matrix_unit, feed_forward_adds_to_gradients],
+)
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_against_float64(data, law):

@@ -16,6 +16,7 @@ HOMES = {
     "attention_decoding": ("attention_decode",),
     "gemm_linear": ("linear", "linear_backward"),
     "gemm_product": ("matmul",),
+    "feed_forward_call": ("feed_forward", "feed_forward_backward"),
     "norms": ("layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"),
     "activations": ("gelu", "gelu_backward", "silu_mul", "silu_mul_backward"),
     "loss": ("softmax_cross_entropy", "softmax_cross_entropy_backward"),

@@ -72,6 +72,60 @@ def linear_backward(
     return dX, dW, db, grad_output if has_residual else None
 
 
+class FeedForwardResiduals(NamedTuple):
+    """What feed_forward_backward needs from feed_forward: the residuals of its two linear layers."""
+
+    up: LinearResiduals
+    down: LinearResiduals
+
+
+def feed_forward(
+    x: Array,
+    weight_in: Array,
+    weight_out: Array,
+    bias_in: Array | None = None,
+    bias_out: Array | None = None,
+    *,
+    activation: str,
+    residual: Array | None = None,
+) -> tuple[Array, FeedForwardResiduals]:
+    """Y = act(X W_inᵀ + b_in) W_outᵀ + b_out + R, each of b_in, b_out and R optional.    [Vaswani et al. 2017 §3.3]
+
+    x: (..., in); weight_in: (hidden, in); weight_out: (out, hidden); bias_in: (hidden,); bias_out: (out,);
+    residual: (..., out), the shape of the result. activation: "gelu" (erf), "gelu_tanh", "relu" or "silu".
+
+    Returns Y (..., out) and the residuals for the backward pass.
+    """
+    H, up = linear(x, weight_in, bias_in, activation=activation)
+    Y, down = linear(H, weight_out, bias_out, residual=residual)
+    return Y, FeedForwardResiduals(up, down)
+
+
+def feed_forward_backward(
+    grad_output: Array,
+    residuals: FeedForwardResiduals,
+    *,
+    needs: tuple[bool, bool, bool] = (True, True, True),
+    out: tuple[Array | None, Array | None] = (None, None),
+    accumulate: tuple[bool, bool] = (False, False),
+) -> tuple[Array | None, ...]:
+    """The cotangents of x, weight_in, weight_out, bias_in, bias_out and residual; None for one of the last three not given.
+
+    Y = H W_outᵀ + b_out + R, H = act(Z), Z = X W_inᵀ + b_in  ⇒  dR = dY,  dH = dY W_out,  dW_out = dYᵀ H,  db_out = Σ_rows dY,
+    dZ = dH ⊙ act′(Z),  dX = dZ W_in,  dW_in = dZᵀ X,  db_in = Σ_rows dZ.
+
+    needs: whether x, weight_in and weight_out want theirs; None in its place if not. That of the residual may be grad_output.
+    out: where dW_in and dW_out are written, or added with accumulate; they are then what is returned for the weights.
+    """
+    up, down = residuals
+    need_x, need_in, need_out = needs
+    dH, dW_out, db_out, dR = linear_backward(
+        grad_output, down, needs=(True, need_out), weight_out=out[1], accumulate=accumulate[1]
+    )
+    dX, dW_in, db_in, _ = linear_backward(dH, up, needs=(need_x, need_in), weight_out=out[0], accumulate=accumulate[0])
+    return dX, dW_in, dW_out, db_in, db_out, dR
+
+
 def matmul(a: Array, b: Array, *, out: Array | None = None, accumulate: bool = False) -> Array:
     """C = A B, or C += A B with accumulate.    [eq:matmul]
 

@@ -15,6 +15,7 @@ HOMES = {
     "decoding": ("attention_decode",),
     "activations": ("linear", "linear_backward", "gelu", "gelu_backward", "silu_mul", "silu_mul_backward"),
     "products": ("matmul",),
+    "layers": ("feed_forward", "feed_forward_backward"),
     "norms": ("layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"),
     "loss": ("softmax_cross_entropy", "softmax_cross_entropy_backward"),
     "residual": ("bias_residual_dropout", "bias_residual_dropout_backward", "rotary", "rotary_backward"),
