@@ -60,7 +60,7 @@ class Node:
         self.adds_to_first = adds_to_first
         self.cotangent: Array | None = None
         self.owned = False  # whether `cotangent` is an array of our own that may be added to in place
-        self.fingerprints = [(array, fingerprint(array)) for array in saved_arrays(backward)]
+        self.fingerprints = [fingerprint(array) for array in saved_arrays(backward)]
 
     @property
     def name(self) -> str:
@@ -100,8 +100,8 @@ class Node:
 
     def check_saved(self) -> None:
         """Refuse to differentiate with arrays that are no longer what the forward pass saw."""
-        for array, before in self.fingerprints:
-            if fingerprint(array) != before:
+        for array, part, before in self.fingerprints:
+            if (samples(array) if part is None else part).tobytes() != before:
                 raise RuntimeError(
                     f"an array of shape {array.shape} that {self.name} saved for backward() was changed in place after "
                     "the forward pass; call backward() before you change it (optimizer.step() too), or change a copy"
@@ -223,16 +223,22 @@ def _gather(content: tuple, private: bool, arrays: list[np.ndarray]) -> None:
             _gather(part, private, arrays)
 
 
-def fingerprint(array: np.ndarray) -> bytes:
-    """Bytes that change when `array` is changed in place.
+def fingerprint(array: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, bytes]:
+    """The array, the part of it that shows a change, and that part's bytes now. None: the part is no view, take it again.
 
     Up to 4,096 elements this is exact. Of a larger array 64 evenly spaced elements are compared: every change of the whole
     array is seen, at the cost of a microsecond; a write to a few elements of a large array may pass.
     """
+    part = samples(array)
+    return array, part if part is array or part.base is not None else None, part.tobytes()
+
+
+def samples(array: np.ndarray) -> np.ndarray:
+    """The elements that fingerprint() looks at: the array, a view of it, or, where no view can be had, a copy."""
     if array.size <= WHOLE:
-        return array.tobytes()
+        return array
     elements = array.reshape(-1) if array.flags.c_contiguous else array.flat
-    return elements[:: array.size // SAMPLES].tobytes()
+    return elements[:: array.size // SAMPLES]
 
 
 # --- switching the tape off -------------------------------------------------------------------------------------------

@@ -35,6 +35,17 @@ def test_a_changed_large_array_is_seen():
         y.sum().backward()
 
 
+@pytest.mark.parametrize("layout", [lambda a: a.T, lambda a: a[:, ::-1], lambda a: a[::2], lambda a: a[:, 10:90]])
+def test_a_changed_large_array_of_any_strides_is_seen(layout):
+    whole = np.arange(20_000.0).reshape(200, 100)
+    x, w = Tensor(np.ones(layout(whole).shape), requires_grad=True), Tensor(layout(whole))
+    (x * w).sum().backward()
+    y = x * w
+    whole += 1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+
+
 @pytest.mark.parametrize(
     "function", [F.exp, F.softmax, F.tanh, F.layer_norm, F.sqrt, F.gelu, F.dropout, F.sigmoid, F.logsumexp]
 )
