@@ -167,6 +167,28 @@ def half_linear_is_as_exact_as_its_type(kernels, dtype, draw):
         expect(error <= 4 * epsilon(dtype) * (rms(value) + 0.5), f"linear: {name} is off by {error:.3g}")
 
 
+@law
+def half_feed_forward_is_as_exact_as_its_type(kernels, dtype, draw):
+    """Two products: rounded to the type after each, after the activation and at the end."""
+    call = draw_call(draw, "feed_forward", "medium")
+    rng = np.random.default_rng(draw(SEEDS))
+    arrays = {name: rng.standard_normal(a.shape).astype(dtype) for name, a in call.arrays.items()}
+    for name in ("weight_in", "weight_out"):
+        fan_in = max(arrays[name].shape[1], 1)
+        arrays[name] = (arrays[name].astype(np.float64) / np.sqrt(fan_in)).astype(dtype)
+    wide = {name: a.astype(np.float64) for name, a in arrays.items()}
+    dy = np.asarray(rng.standard_normal(run(ORACLE, call, wide, None)["result"].shape)).astype(dtype)
+    if call.options["activation"] == "relu":
+        call.options["activation"] = "silu"  # at the kink a rounding changes the slope
+    got = run(kernels, call, arrays, dy)
+    exact = run(ORACLE, call, wide, dy.astype(np.float64))
+    expect(got.keys() == exact.keys(), f"gradients of {sorted(got)}, expected {sorted(exact)}")
+    for name, value in exact.items():
+        expect(got[name].dtype == dtype, f"{name} is {got[name].dtype}, the inputs {dtype}")
+        error = rms(got[name].astype(np.float64) - value)
+        expect(error <= 4 * epsilon(dtype) * (rms(value) + 0.5), f"feed_forward: {name} is off by {error:.3g}")
+
+
 def judge(kernel: str, got: dict, exact: dict, plain: dict, dtype: np.dtype, cancelled: dict[str, float]) -> None:
     """The rule: rms error at most twice the plain formula's, and two units in the last place, or one of what cancels."""
     expect(got.keys() == exact.keys(), f"gradients of {sorted(got)}, expected {sorted(exact)}")
