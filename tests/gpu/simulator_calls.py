@@ -104,6 +104,9 @@ def try_updates(kernels: Any) -> None:
     bias = normal(4, 1, 150).astype(np.float32)
     apart = np.abs(kernels.attention_decode(q, k, k, bias=bias) - ORACLE.attention_decode(q, k, k, bias=bias)).max()
     expect(apart < 2e-5, f"decoding is {apart} from the formula")
+    q, k = normal(2, 4, 1, 16).astype(np.float32), normal(2, 4, 300, 16).astype(np.float32)  # several steps in a part
+    apart = np.abs(kernels.attention_decode(q, k, k) - ORACLE.attention_decode(q, k, k)).max()
+    expect(apart < 2e-5, f"decoding a long cache is {apart} from the formula")
 
 
 def try_half_tiles(kernels: Any, dtype: Any = np.float16, tolerance: float = 4e-3) -> None:

@@ -20,12 +20,12 @@ template <> DEVICE bf16 as<bf16, bf16>(bf16 x) { return x; }
 // run over the whole tile. LD: the distance of two rows of the tile. stride: that of two rows of g, in elements.
 template <int THREADS, int ROWS, int D, int LD, typename S, typename T>
 DEVICE void load_tile(S* tile, const T* __restrict__ g, i64 stride, int first, int count, int width) {
-  constexpr int V = 16 / sizeof(T);
   T zero_bits = T();
   const S zero = as<S>(zero_bits);
   if (in_sixteens(g, stride, width)) {
-    for (int e = threadIdx.x; e < ROWS * (D / V); e += THREADS) {
-      const int r = e / (D / V), c = e % (D / V) * V;
+    constexpr int V = 16 / sizeof(T), ALONG = (D == 96 ? 128 : D) / V;  // so many threads stand along a row
+    const int c = threadIdx.x % ALONG * V;
+    for (int r = threadIdx.x / ALONG; r < ROWS && c < D; r += THREADS / ALONG) {
       S* to = tile + r * LD + c;
       if (first + r < count && c < width) {
         const Sixteen<T> part = *reinterpret_cast<const Sixteen<T>*>(g + (first + r) * stride + c);
@@ -42,6 +42,34 @@ DEVICE void load_tile(S* tile, const T* __restrict__ g, i64 stride, int first, i
       tile[r * LD + c] = first + r < count && c < width ? as<S>(g[(first + r) * stride + c]) : zero;
     }
   }
+}
+
+// load_tile that only starts: from Ampere on the bytes go into shared memory by themselves, while the block computes. They are
+// there for a thread after its copies_done(), and for the others after a barrier behind that.
+template <int THREADS, int ROWS, int D, int LD, typename T>
+DEVICE void start_tile(T* tile, const T* __restrict__ g, i64 stride, int first, int count, int width) {
+#if __CUDA_ARCH__ >= 800
+  if (in_sixteens(g, stride, width)) {
+    constexpr int V = 16 / sizeof(T), ALONG = (D == 96 ? 128 : D) / V, STEP = THREADS / ALONG;
+    const int row = threadIdx.x / ALONG, c = threadIdx.x % ALONG * V;
+    const u32 to = static_cast<u32>(__cvta_generic_to_shared(tile + row * LD + c));
+    const T* from = g + (first + row) * stride + c;
+#pragma unroll
+    for (int r = 0; r < ROWS; r += STEP, from += STEP * stride) {
+      const bool inside = first + row + r < count && c < width;
+      if (c < D && row + r < ROWS)  // the last number: how many of the 16 bytes are read; the others become 0
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to + u32(r * LD * sizeof(T))),
+                     "l"(inside ? from : g), "r"(inside ? 16 : 0));
+    }
+    return;
+  }
+#endif
+  load_tile<THREADS, ROWS, D, LD>(tile, g, stride, first, count, width);
+}
+DEVICE void copies_done() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
 }
 
 // part[i][j] += Σ_d P[ty·RM + i][d] · Q[tx + 16 j][d]: rows of P with rows of Q.    [eq:scores-tile]
