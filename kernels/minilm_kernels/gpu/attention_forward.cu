@@ -76,8 +76,10 @@ __global__ void __launch_bounds__(256) attention_forward(
     const A f = l[i] == 0 ? A(0) : 1 / l[i];
     T* to = AT(o, b, h) + query * o_row;
 #pragma unroll
-    for (int c = 0; c < RC; c++)
-      if (tx + 16 * c < Dv) to[tx + 16 * c] = narrow<T>(acc[i][c] * f);
+    for (int c = 0; c < RC; c++) {
+      const int column = column_of<RC>(tx, c);
+      if (column < Dv) to[column] = narrow<T>(acc[i][c] * f);
+    }
     if (tx == 0) {
       maximum[row0 + i] = m[i];
       factor[row0 + i] = f;

@@ -1,7 +1,8 @@
 // A tile: a few rows of a matrix in shared memory. How it is filled, and products of tiles on CUDA cores.
 //
 // 16 threads (tx) stand along a row, THREADS/16 (ty) along the rows. A thread keeps an RM x RN part of the product in
-// registers: rows ty·RM … ty·RM + RM − 1, columns tx, tx + 16, tx + 32, … (neighbouring threads, neighbouring addresses).
+// registers: rows ty·RM … ty·RM + RM − 1, columns tx, tx + 16, tx + 32, … (neighbouring threads, neighbouring addresses) or
+// fours of them.
 #pragma once
 
 template <typename A> struct alignas(16) Four { A a, b, c, d; };
@@ -95,19 +96,43 @@ DEVICE void rows_with_rows(A (&part)[RM][RN], const A* P, const A* Q, int ty, in
   }
 }
 
-// part[i][j] += Σ_n W[ty·RM + i][n] · V[n][tx + 16 j]: the plain product of two tiles.
+// The columns of a plain product that a thread has: neighbours in fours where there are enough, so that four are one load.
+template <int RC> DEVICE int column_of(int tx, int j) { return RC % 4 == 0 ? j / 4 * 64 + 4 * tx + j % 4 : tx + 16 * j; }
+
+// part[i][j] += w[i] · row[column_of<RC>(tx, j)]
+template <int RM, int RC, typename A> DEVICE void add_row(A (&part)[RM][RC], const A (&w)[RM], const A* row, int tx) {
+  A v[RC];
+  if constexpr (RC % 4 == 0) {
+#pragma unroll
+    for (int j = 0; j < RC; j += 4) {
+      const Four<A> four = *reinterpret_cast<const Four<A>*>(row + 16 * j + 4 * tx);
+      v[j] = four.a, v[j + 1] = four.b, v[j + 2] = four.c, v[j + 3] = four.d;
+    }
+  } else {
+#pragma unroll
+    for (int j = 0; j < RC; j++) v[j] = row[tx + 16 * j];
+  }
+#pragma unroll
+  for (int i = 0; i < RM; i++) {
+#pragma unroll
+    for (int j = 0; j < RC; j++) part[i][j] = multiply_add(w[i], v[j], part[i][j]);
+  }
+}
+
+// part[i][j] += Σ_n W[ty·RM + i][n] · V[n][column_of<RC>(tx, j)]: the plain product of two tiles.
 template <int RM, int RC, int N, int LDW, int LDV, typename A>
 DEVICE void rows_with_columns(A (&part)[RM][RC], const A* W, const A* V, int ty, int tx) {
-#pragma unroll 2
-  for (int n = 0; n < N; n++) {
-    A v[RC];
-#pragma unroll
-    for (int j = 0; j < RC; j++) v[j] = V[n * LDV + tx + 16 * j];
+#pragma unroll 1
+  for (int n = 0; n < N; n += 4) {
+    A a[RM], b[RM], c[RM], d[RM];
 #pragma unroll
     for (int i = 0; i < RM; i++) {
-      const A w = W[(ty * RM + i) * LDW + n];
-#pragma unroll
-      for (int j = 0; j < RC; j++) part[i][j] = multiply_add(w, v[j], part[i][j]);
+      const Four<A> w = *reinterpret_cast<const Four<A>*>(W + (ty * RM + i) * LDW + n);
+      a[i] = w.a, b[i] = w.b, c[i] = w.c, d[i] = w.d;
     }
+    add_row(part, a, V + n * LDV, tx);
+    add_row(part, b, V + (n + 1) * LDV, tx);
+    add_row(part, c, V + (n + 2) * LDV, tx);
+    add_row(part, d, V + (n + 3) * LDV, tx);
   }
 }
