@@ -33,15 +33,16 @@ class Mutant(NamedTuple):
 FORWARD, QUERY, KEY = "attention_forward.cu", "attention_query_gradient.cu", "attention_key_gradient.cu"
 PAIR_THERE = "__syncthreads();  // this pair is there, and the last one has been used\n"
 USED = "__syncthreads();  // the last tile has been used\n"
-LOADED = "v_row, start, Tk, Dv);\n    __syncthreads();\n"
+W_THERE = "    __syncthreads();  // all of W is there, and V; K has been used\n"
+NEXT_K = "    if (start + BN < end) start_tile<256, BN, DP, LD>(K, AT(k, b, h_kv), k_row, start + BN, Tk, D);\n"
 
 MUTANTS = [
     # --- barriers and shared memory
     Mutant("no barrier after a tile is loaded", FORWARD, "formula:attention",
-           LOADED, LOADED.split("\n")[0] + "\n"),
-    Mutant("no barrier before the next tile", FORWARD, "several_tiles_follow_the_formula", USED, "\n"),
+           "__syncthreads();  // K is there, and the last V has been used\n", "\n"),
+    Mutant("no barrier before the next tile", FORWARD, "simulator", W_THERE + NEXT_K, NEXT_K + W_THERE),
     Mutant("no barrier before the weights are read", FORWARD, "simulator",
-           "__syncthreads();  // all of W is there\n", "\n"),
+           W_THERE, "\n"),
     Mutant("no barrier before dS is read", QUERY, "simulator", "__syncthreads();  // all of dS is there\n", "\n"),
     Mutant("no barrier before the next queries", KEY, "several_tiles_follow_the_formula", USED, "\n"),
     Mutant("a sum is read before all warps wrote", "lanes.cuh", "formula:softmax_cross_entropy",

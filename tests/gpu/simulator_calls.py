@@ -55,6 +55,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "attention, two tiles of keys": lambda: attention(20, 70, 16),
     "attention, causal, two tiles of keys": lambda: attention(20, 70, 16, causal=True),
     "attention, causal, more queries than keys": lambda: attention(40, 20, 8, causal=True),
+    "attention, rows that are not copied 16 bytes at a time": lambda: attention(20, 70, 13),
     "attention, all masks": many_masks,
     "layer_norm": lambda: Call("layer_norm", {"x": normal(9, 70), "weight": normal(70), "bias": normal(71)[1:]}, {}),
     "rms_norm": lambda: Call("rms_norm", {"x": normal(3, 33), "weight": normal(33)}, {}),

@@ -47,10 +47,10 @@ DEVICE void load_tile(S* tile, const T* __restrict__ g, i64 stride, int first, i
 
 // load_tile that only starts: from Ampere on the bytes go into shared memory by themselves, while the block computes. They are
 // there for a thread after its copies_done(), and for the others after a barrier behind that.
-template <int THREADS, int ROWS, int D, int LD, typename T>
-DEVICE void start_tile(T* tile, const T* __restrict__ g, i64 stride, int first, int count, int width) {
+template <int THREADS, int ROWS, int D, int LD, typename S, typename T>
+DEVICE void start_tile(S* tile, const T* __restrict__ g, i64 stride, int first, int count, int width) {
 #if __CUDA_ARCH__ >= 800
-  if (in_sixteens(g, stride, width)) {
+  if (sizeof(S) == sizeof(T) && in_sixteens(g, stride, width)) {
     constexpr int V = 16 / sizeof(T), ALONG = (D == 96 ? 128 : D) / V, STEP = THREADS / ALONG;
     const int row = threadIdx.x / ALONG, c = threadIdx.x % ALONG * V;
     const u32 to = static_cast<u32>(__cvta_generic_to_shared(tile + row * LD + c));
