@@ -31,16 +31,18 @@ class Mutant(NamedTuple):
 
 
 FORWARD, QUERY, KEY = "attention_forward.cu", "attention_query_gradient.cu", "attention_key_gradient.cu"
+PAIR_THERE = "__syncthreads();  // this pair is there, and the last one has been used\n"
 USED = "__syncthreads();  // the last tile has been used\n"
-LOADED = "v_row, start, Tk, Dv);\n    __syncthreads();\n"
+W_THERE = "    __syncthreads();  // all of W is there, and V; K has been used\n"
+NEXT_K = "    if (start + BN < end) start_tile<256, BN, DP, LD>(K, AT(k, b, h_kv), k_row, start + BN, Tk, D);\n"
 
 MUTANTS = [
     # --- barriers and shared memory
     Mutant("no barrier after a tile is loaded", FORWARD, "formula:attention",
-           LOADED, LOADED.split("\n")[0] + "\n"),
-    Mutant("no barrier before the next tile", FORWARD, "several_tiles_follow_the_formula", USED, "\n"),
+           "__syncthreads();  // K is there, and the last V has been used\n", "\n"),
+    Mutant("no barrier before the next tile", FORWARD, "simulator", W_THERE + NEXT_K, NEXT_K + W_THERE),
     Mutant("no barrier before the weights are read", FORWARD, "simulator",
-           "__syncthreads();  // all of W is there\n", "\n"),
+           W_THERE, "\n"),
     Mutant("no barrier before dS is read", QUERY, "simulator", "__syncthreads();  // all of dS is there\n", "\n"),
     Mutant("no barrier before the next queries", KEY, "several_tiles_follow_the_formula", USED, "\n"),
     Mutant("a sum is read before all warps wrote", "lanes.cuh", "formula:softmax_cross_entropy",
@@ -113,13 +115,11 @@ MUTANTS = [
            "multiply_add(weight_of(set[W - 2], most), set[c], sum)", "sum + set[c]"),
     Mutant("decode: bias of a group's first head", "attention_decode.cu", "decoding_equals_attention",
            "h = h_kv * group + min(r, R - 1) / Tq;", "h = h_kv * group;"),
-    Mutant("decode: bias of a group's first head, few rows", "attention_decode.cu", "decoding_equals_attention",
+    Mutant("decode: bias of a group's first head, few rows", "attention_decode.cu", "simulator",
            "SCORE_OF(b, h_kv * group + row / Tq);", "SCORE_OF(b, h_kv * group);"),
-    Mutant("decode: the next part's keys count here too", "attention_decode.cu", "decoding_equals_attention",
-           "at < end ? at : Tk}", "at}"),
     Mutant("decode: no barrier before the teams are joined", "attention_decode.cu", "simulator",
            "__syncthreads();  // all sets are there\n", "\n"),
-    Mutant("decode: a team forgets its older keys", "attention_decode.cu", "decoding_equals_attention",
+    Mutant("decode: a team forgets its older keys", "attention_decode.cu", "simulator",
            "acc[r][i] *= rescale;", "acc[r][i] *= 0;"),
     # --- tensor cores
     Mutant("tensor: registers of A swapped", "tensor_core.cuh", "half",
@@ -127,10 +127,17 @@ MUTANTS = [
     Mutant("tensor: the same half of B twice", "tensor_core.cuh", "half", "a, q[0], q[2]);", "a, q[0], q[0]);"),
     Mutant("tensor: rows for columns", "tensor_core.cuh", "half", "load_square<LD, true>(v,", "load_square<LD, false>(v,"),
     Mutant("tensor: the sum of a lane for that of a row", "tensor_forward.cu", "half", "    l[r] = sum_over_row(l[r]);\n", ""),
-    Mutant("tensor: no barrier before the next tile", "tensor_forward.cu", "simulator_half", USED, "\n"),
-    Mutant("tensor: no barrier after a tile is loaded", "tensor_query_gradient.cu", "simulator_half",
-           "    __syncthreads();\n", "\n"),
-    Mutant("tensor: no barrier before the next queries", "tensor_key_gradient.cu", "simulator_half", USED, "\n"),
+    Mutant("tensor: no barrier before the next tile", "tensor_forward.cu", "simulator_half", PAIR_THERE, "\n"),
+    Mutant("tensor: no barrier after a tile is loaded", "tensor_query_gradient.cu", "simulator_half", PAIR_THERE, "\n"),
+    Mutant("tensor: no barrier before the next queries", "tensor_key_gradient.cu", "simulator_half", PAIR_THERE, "\n"),
+    Mutant("tensor: nobody waits for a copy", "tensor_query_gradient.cu", "simulator_half", "    copies_done();\n", "\n"),
+    Mutant("tensor: the wait comes after the barrier", "tensor_forward.cu", "simulator_half",
+           "    copies_done();\n    " + PAIR_THERE, "    " + PAIR_THERE + "    copies_done();\n"),
+    Mutant("tensor: the next tile over this one", "tensor_key_gradient.cu", "simulator_half",
+           "start_pair(pair + 1);\n    const T *Q = tiles_at + pair % 2 * (2 * BM * LD)",
+           "start_pair(pair + 1);\n    const T *Q = tiles_at + (pair + 1) % 2 * (2 * BM * LD)"),
+    Mutant("tensor: keys behind the last are copied", "tiles.cuh", "simulator_half",
+           "inside = first + row + r < count && c < width;", "inside = c < width;"),
     Mutant("tensor: keys eight apart mixed up", "tensor_key_gradient.cu", "half", "own + 8 * (e / 2)}", "own}"),
     Mutant("bfloat16 cut off, not rounded", "types.cuh", "half_sums",
            "(bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16", "bits >> 16"),

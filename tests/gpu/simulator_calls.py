@@ -60,6 +60,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "attention, two tiles of keys": lambda: attention(20, 70, 16),
     "attention, causal, two tiles of keys": lambda: attention(20, 70, 16, causal=True),
     "attention, causal, more queries than keys": lambda: attention(40, 20, 8, causal=True),
+    "attention, rows that are not copied 16 bytes at a time": lambda: attention(20, 70, 13),
     "attention, all masks": many_masks,
     "layer_norm": lambda: Call("layer_norm", {"x": normal(9, 70), "weight": normal(70), "bias": normal(71)[1:]}, {}),
     "rms_norm": lambda: Call("rms_norm", {"x": normal(3, 33), "weight": normal(33)}, {}),
@@ -110,6 +111,9 @@ def try_updates(kernels: Any) -> None:
     bias = normal(4, 1, 150).astype(np.float32)
     apart = np.abs(kernels.attention_decode(q, k, k, bias=bias) - ORACLE.attention_decode(q, k, k, bias=bias)).max()
     expect(apart < 2e-5, f"decoding is {apart} from the formula")
+    q, k = normal(2, 4, 1, 16).astype(np.float32), normal(2, 4, 300, 16).astype(np.float32)  # several steps in a part
+    apart = np.abs(kernels.attention_decode(q, k, k) - ORACLE.attention_decode(q, k, k)).max()
+    expect(apart < 2e-5, f"decoding a long cache is {apart} from the formula")
 
 
 def try_half_tiles(kernels: Any, dtype: Any = np.float16, tolerance: float = 4e-3) -> None:

@@ -87,8 +87,10 @@ __global__ void __launch_bounds__(256) attention_decode_part(
     if (r >= R) continue;
     A* to = partial + (((i64(b) * H_kv + h_kv) * R + r) * parts + part) * (Dv + 2);
 #pragma unroll
-    for (int c = 0; c < RC; c++)
-      if (tx + 16 * c < Dv) to[tx + 16 * c] = acc[i][c];
+    for (int c = 0; c < RC; c++) {
+      const int column = column_of<RC>(tx, c);
+      if (column < Dv) to[column] = acc[i][c];
+    }
     if (tx == 0) {
       to[Dv] = m[i];
       to[Dv + 1] = l[i];
@@ -98,7 +100,7 @@ __global__ void __launch_bounds__(256) attention_decode_part(
 
 // For R ≤ ROWS. A key's features lie in LANES neighbouring lanes, 16 bytes each, so that a warp loads 32/LANES keys at once.
 // Each such team of lanes has keys, m, l and a sum of its own; the teams of a block are joined as the parts are.
-// blocks: parts · H_kv · B; 256 threads. BN: keys that a block loads before it computes.
+// blocks: parts · H_kv · B; 256 threads. BN: keys that a block loads before it computes; part_keys is a multiple of it.
 template <typename T, int DP, int ROWS, int BN>
 __global__ void __launch_bounds__(256) attention_decode_few(
     const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v, Real<T>* __restrict__ partial, STRIDES(q),
@@ -153,11 +155,8 @@ __global__ void __launch_bounds__(256) attention_decode_few(
         for (int i = 0; i < OWN; i++) s[0][n] = multiply_add(query[r][i], as<A>(key[n].x[i]), s[0][n]);
         s[0][n] = sum_over<LANES>(s[0][n]);
       }
-      const bool whole = start + BN <= end && score.template whole<1, BN>(row % Tq, start);
-      score.of_tile(s, whole, [&](int, int n) {
-        const int at = start + n * TEAMS + team;
-        return Place{row % Tq, at < end ? at : Tk};  // behind the part is as behind the last key
-      });
+      const bool whole = score.template whole<1, BN>(row % Tq, start);
+      score.of_tile(s, whole, [&](int, int n) { return Place{row % Tq, start + n * TEAMS + team}; });
       A most = m[r];
 #pragma unroll
       for (int n = 0; n < KEYS; n++) most = larger(most, s[0][n]);

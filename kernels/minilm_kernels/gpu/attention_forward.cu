@@ -3,7 +3,8 @@
 //     O_i = Σ_j w_ij keep_ij V_j,   w = softmax of row i of the scores (scores.cuh)
 //
 // A block owns BM queries of one head and walks over the keys, BN at a time. It never holds a row of scores: when a tile
-// brings a larger maximum m', what was summed so far is multiplied by 2^(m − m').
+// brings a larger maximum m', what was summed so far is multiplied by 2^(m − m'). V comes while the scores are worked out, and
+// the next K while V is added up.
 //     l ← l 2^(m−m') + Σ_j 2^(s_j − m'),   acc ← acc 2^(m−m') + Σ_j 2^(s_j − m') keep_j V_j,   O = acc / l
 #include "types.cuh"
 #include "lanes.cuh"
@@ -35,13 +36,13 @@ __global__ void __launch_bounds__(256) attention_forward(
     l[i] = 0;
     if (threshold) key[i] = row_key(seed, row0 + i);
   }
-  load_tile<256, BM, DP, LD>(Q, AT(q, b, h), q_row, first, Tq, D);
   const int end = keys_before(first + BM - 1, Tq, Tk, causal);
+  start_tile<256, BM, DP, LD>(Q, AT(q, b, h), q_row, first, Tq, D);
+  if (end > 0) start_tile<256, BN, DP, LD>(K, AT(k, b, h_kv), k_row, 0, Tk, D);
   for (int start = 0; start < end; start += BN) {
-    __syncthreads();  // the last tile has been used
-    load_tile<256, BN, DP, LD>(K, AT(k, b, h_kv), k_row, start, Tk, D);
-    load_tile<256, BN, DP, LD>(V, AT(v, b, h_kv), v_row, start, Tk, Dv);
-    __syncthreads();
+    copies_done();
+    __syncthreads();  // K is there, and the last V has been used
+    start_tile<256, BN, DP, LD>(V, AT(v, b, h_kv), v_row, start, Tk, Dv);
     A s[RM][RN] = {};
     rows_with_rows<RM, RN, DP, LD>(s, Q, K, ty, tx);
     const auto place = [&](int i, int j) { return Place{first + ty * RM + i, start + tx + 16 * j}; };
@@ -66,7 +67,9 @@ __global__ void __launch_bounds__(256) attention_forward(
 #pragma unroll
       for (int c = 0; c < RC; c++) acc[i][c] *= rescale;
     }
-    __syncthreads();  // all of W is there
+    copies_done();
+    __syncthreads();  // all of W is there, and V; K has been used
+    if (start + BN < end) start_tile<256, BN, DP, LD>(K, AT(k, b, h_kv), k_row, start + BN, Tk, D);
     rows_with_columns<RM, RC, BN, LDW, LD>(acc, W, V, ty, tx);
   }
 #pragma unroll
@@ -76,8 +79,10 @@ __global__ void __launch_bounds__(256) attention_forward(
     const A f = l[i] == 0 ? A(0) : 1 / l[i];
     T* to = AT(o, b, h) + query * o_row;
 #pragma unroll
-    for (int c = 0; c < RC; c++)
-      if (tx + 16 * c < Dv) to[tx + 16 * c] = narrow<T>(acc[i][c] * f);
+    for (int c = 0; c < RC; c++) {
+      const int column = column_of<RC>(tx, c);
+      if (column < Dv) to[column] = narrow<T>(acc[i][c] * f);
+    }
     if (tx == 0) {
       maximum[row0 + i] = m[i];
       factor[row0 + i] = f;

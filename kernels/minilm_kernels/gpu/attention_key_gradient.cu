@@ -69,8 +69,9 @@ __global__ void __launch_bounds__(256) attention_key_gradient(
     T *k_to = AT(dk, b, h_kv) + at * dk_row, *v_to = AT(dv, b, h_kv) + at * dv_row;
 #pragma unroll
     for (int c = 0; c < RC; c++) {
-      if (tx + 16 * c < D) k_to[tx + 16 * c] = narrow<T>(to_k[j][c] * scale);
-      if (tx + 16 * c < Dv) v_to[tx + 16 * c] = narrow<T>(to_v[j][c]);
+      const int column = column_of<RC>(tx, c);
+      if (column < D) k_to[column] = narrow<T>(to_k[j][c] * scale);
+      if (column < Dv) v_to[column] = narrow<T>(to_v[j][c]);
     }
   }
 }

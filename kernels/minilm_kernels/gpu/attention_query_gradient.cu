@@ -67,7 +67,9 @@ __global__ void __launch_bounds__(256) attention_query_gradient(
     if (query >= Tq) continue;
     T* to = AT(dq, b, h) + query * dq_row;
 #pragma unroll
-    for (int c = 0; c < RC; c++)
-      if (tx + 16 * c < D) to[tx + 16 * c] = narrow<T>(acc[i][c] * scale);
+    for (int c = 0; c < RC; c++) {
+      const int column = column_of<RC>(tx, c);
+      if (column < D) to[column] = narrow<T>(acc[i][c] * scale);
+    }
   }
 }

@@ -98,7 +98,12 @@ def _real(dtype: str) -> int:
 def shared_bytes(kernel: str, D: int, BM: int, BN: int, dtype: str) -> int:
     """The shared memory of an attention kernel with these tiles, as the .cu file lays it out."""
     if kernel.startswith("tensor_"):
-        rows = BM + 2 * BN if kernel == "tensor_forward" else 2 * BM + 2 * BN
+        # the rows that a block owns, of one matrix or two, and two pairs of tiles that it walks over
+        rows = {
+            "tensor_forward": BM + 4 * BN,
+            "tensor_query_gradient": 2 * BM + 4 * BN,
+            "tensor_key_gradient": 2 * BN + 4 * BM,
+        }[kernel]
         return rows * (D + HALF_ROW) * 2
     if kernel == "attention_decode_few":
         return BM * _teams(D, dtype) * (D + 2) * 4

@@ -1,7 +1,7 @@
 // Attention forward on tensor cores: float16 and bfloat16 in memory, sums and softmax in float.
 //
 // The formula is that of attention_forward.cu. Four warps own 16 queries each; a warp's scores and weights stay in its
-// registers, so a tile of keys costs two barriers for its loading and none for the weights.
+// registers, so a tile of keys costs one barrier, which hands it over, and the next one is on its way meanwhile.
 #include "types.cuh"
 #include "lanes.cuh"
 #include "random.cuh"
@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(128, 1) tensor_forward(
     float* __restrict__ factor, STRIDES(q), STRIDES(k), STRIDES(v), STRIDES(o), SHAPE, MASKS(T), DROPOUT(float), float scale) {
   constexpr int LD = DP + 8, N = BN / 8, C = DP / 8;
   SHARED_ARRAY(T, Q);
-  T *K = Q + BM * LD, *V = K + BN * LD;
+  T* tiles_at = Q + BM * LD;  // two pairs of K and V: one in use, the next on its way
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, tiles = (Tq + BM - 1) / BM;
   const int first = longest_first(blockIdx.x, tiles) * BM, h = blockIdx.x / tiles % H, b = blockIdx.x / tiles / H;
   const int h_kv = h / (H / H_kv);
@@ -32,13 +32,19 @@ __global__ void __launch_bounds__(128, 1) tensor_forward(
     m[r] = minus_infinity<float>();
     if (threshold) key[r] = row_key(seed, row0 + 8 * r);
   }
-  load_tile<128, BM, DP, LD>(Q, AT(q, b, h), q_row, first, Tq, D);
+  const auto start_pair = [&](int start) {
+    T *K = tiles_at + start / BN % 2 * (2 * BN * LD), *V = K + BN * LD;
+    start_tile<128, BN, DP, LD>(K, AT(k, b, h_kv), k_row, start, Tk, D);
+    start_tile<128, BN, DP, LD>(V, AT(v, b, h_kv), v_row, start, Tk, Dv);
+  };
+  start_tile<128, BM, DP, LD>(Q, AT(q, b, h), q_row, first, Tq, D);
   const int end = keys_before(first + BM - 1, Tq, Tk, causal);
+  if (end > 0) start_pair(0);
   for (int start = 0; start < end; start += BN) {
-    __syncthreads();  // the last tile has been used
-    load_tile<128, BN, DP, LD>(K, AT(k, b, h_kv), k_row, start, Tk, D);
-    load_tile<128, BN, DP, LD>(V, AT(v, b, h_kv), v_row, start, Tk, Dv);
-    __syncthreads();
+    copies_done();
+    __syncthreads();  // this pair is there, and the last one has been used
+    if (start + BN < end) start_pair(start + BN);
+    const T *K = tiles_at + start / BN % 2 * (2 * BN * LD), *V = K + BN * LD;
     float s[N][4] = {};
     tensor_rows_with_rows<N, DP, LD>(s, Q + warp * 16 * LD, K);
     const auto place = [&](int n, int e) { return Place{own + e / 2 * 8, start + n * 8 + 2 * t + e % 2}; };

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(128, 3) tensor_query_gradient(
     STRIDES(q), STRIDES(k), STRIDES(v), STRIDES(grad), STRIDES(dq), SHAPE, MASKS(T), DROPOUT(float), float scale) {
   constexpr int LD = DP + 8, N = BN / 8, C = DP / 8;
   SHARED_ARRAY(T, Q);
-  T *G = Q + BM * LD, *K = G + BM * LD, *V = K + BN * LD;
+  T *G = Q + BM * LD, *tiles_at = G + BM * LD;  // two pairs of K and V: one in use, the next on its way
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, tiles = (Tq + BM - 1) / BM;
   const int first = longest_first(blockIdx.x, tiles) * BM, h = blockIdx.x / tiles % H, b = blockIdx.x / tiles / H;
   const int h_kv = h / (H / H_kv);
@@ -23,8 +23,13 @@ __global__ void __launch_bounds__(128, 3) tensor_query_gradient(
   const Score<T> score = SCORE_OF(b, h);
   const i64 row0 = (i64(b) * H + h) * Tq + own;
 
-  load_tile<128, BM, DP, LD>(Q, AT(q, b, h), q_row, first, Tq, D);
-  load_tile<128, BM, DP, LD>(G, AT(grad, b, h), grad_row, first, Tq, Dv);
+  const auto start_pair = [&](int start) {
+    T *K = tiles_at + start / BN % 2 * (2 * BN * LD), *V = K + BN * LD;
+    start_tile<128, BN, DP, LD>(K, AT(k, b, h_kv), k_row, start, Tk, D);
+    start_tile<128, BN, DP, LD>(V, AT(v, b, h_kv), v_row, start, Tk, Dv);
+  };
+  start_tile<128, BM, DP, LD>(Q, AT(q, b, h), q_row, first, Tq, D);
+  start_tile<128, BM, DP, LD>(G, AT(grad, b, h), grad_row, first, Tq, Dv);
   float acc[C][4] = {}, m[2], f[2], d[2];
   RowKey key[2];
 #pragma unroll
@@ -36,11 +41,12 @@ __global__ void __launch_bounds__(128, 3) tensor_query_gradient(
     if (threshold) key[r] = row_key(seed, row0 + 8 * r);
   }
   const int end = keys_before(first + BM - 1, Tq, Tk, causal);
+  if (end > 0) start_pair(0);
   for (int start = 0; start < end; start += BN) {
-    __syncthreads();  // the last tile has been used
-    load_tile<128, BN, DP, LD>(K, AT(k, b, h_kv), k_row, start, Tk, D);
-    load_tile<128, BN, DP, LD>(V, AT(v, b, h_kv), v_row, start, Tk, Dv);
-    __syncthreads();
+    copies_done();
+    __syncthreads();  // this pair is there, and the last one has been used
+    if (start + BN < end) start_pair(start + BN);
+    const T *K = tiles_at + start / BN % 2 * (2 * BN * LD), *V = K + BN * LD;
     float s[N][4] = {}, dw[N][4] = {};
     tensor_rows_with_rows<N, DP, LD>(s, Q + warp * 16 * LD, K);
     tensor_rows_with_rows<N, DP, LD>(dw, G + warp * 16 * LD, V);
