@@ -169,7 +169,7 @@ def half_linear_is_as_exact_as_its_type(kernels, dtype, draw):
 
 @law
 def half_feed_forward_is_as_exact_as_its_type(kernels, dtype, draw):
-    """Two products: rounded to the type after each, after the activation and at the end."""
+    """Two products: rounded to the type after each, after the activation and at the end: twice as often as in linear."""
     call = draw_call(draw, "feed_forward", "medium")
     rng = np.random.default_rng(draw(SEEDS))
     arrays = {name: rng.standard_normal(a.shape).astype(dtype) for name, a in call.arrays.items()}
@@ -186,7 +186,7 @@ def half_feed_forward_is_as_exact_as_its_type(kernels, dtype, draw):
     for name, value in exact.items():
         expect(got[name].dtype == dtype, f"{name} is {got[name].dtype}, the inputs {dtype}")
         error = rms(got[name].astype(np.float64) - value)
-        expect(error <= 4 * epsilon(dtype) * (rms(value) + 0.5), f"feed_forward: {name} is off by {error:.3g}")
+        expect(error <= 8 * epsilon(dtype) * (rms(value) + 0.5), f"feed_forward: {name} is off by {error:.3g}")
 
 
 def judge(kernel: str, got: dict, exact: dict, plain: dict, dtype: np.dtype, cancelled: dict[str, float]) -> None:
