@@ -11,6 +11,7 @@ from minilm.bench.kernel_pairs import (
     Pair,
     adamw_pair,
     attention_pair,
+    feed_forward_pair,
     gelu_pair,
     layer_norm_pair,
     linear_pair,
@@ -110,6 +111,13 @@ def linear_cases(quick: bool) -> Iterator[Case]:
                     yield Case("linear", f"linear {direction}", f"{rows} × {n} → {m}", build, 0.85, 1.0)
 
 
+def feed_forward_cases(quick: bool) -> Iterator[Case]:
+    for rows, width in ((768, 128), (3072, 384), (256, 768)):
+        rows, width = (48, 16) if quick else (rows, width)
+        build = partial(feed_forward_pair, rows, width)
+        yield Case("feed-forward", "feed-forward forward + backward", f"{rows} × {width}", build)
+
+
 GROUPS: dict[str, Callable[[bool], Iterator[Case]]] = {
     "attention": attention_cases,
     "decode": attention_cases,
@@ -117,6 +125,7 @@ GROUPS: dict[str, Callable[[bool], Iterator[Case]]] = {
     "loss": loss_cases,
     "optimizer": optimizer_cases,
     "linear": linear_cases,
+    "feed-forward": feed_forward_cases,
 }
 
 

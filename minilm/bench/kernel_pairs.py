@@ -282,3 +282,26 @@ def linear_pair(direction: str, rows: int, inputs: int, outputs: int, kernels: K
         return Pair(lambda: backward(grad_output, residuals, needs=needs)[:1], lambda: (torch.mm(dY, W),), "torch.mm")
     needs = (False, True)
     return Pair(lambda: backward(grad_output, residuals, needs=needs)[1:2], lambda: (torch.mm(dY.T, X),), "torch.mm")
+
+
+def feed_forward_pair(rows: int, width: int, kernels: Kernels, torch: Any) -> Pair:
+    """Forward and backward of a feed-forward network four times as wide inside, with biases and GELU."""
+    forward, backward = kernels("feed_forward"), kernels("feed_forward_backward")
+    shapes = [(rows, width), (4 * width, width), (width, 4 * width), (4 * width,), (width,)]
+    arrays = [normal(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    for weight in arrays[1:3]:
+        weight /= np.float32(np.sqrt(weight.shape[1]))
+    grad_output = normal(rows, width, seed=5)
+    cotangent, leaves = torch.from_numpy(grad_output), [torch.from_numpy(a).requires_grad_() for a in arrays]
+    F = torch.nn.functional
+
+    def ours() -> tuple[Any, ...]:
+        y, residuals = forward(*arrays, activation="gelu")
+        return (y, *backward(grad_output, residuals)[:5])
+
+    def theirs() -> tuple[Any, ...]:
+        x, weight_in, weight_out, bias_in, bias_out = leaves
+        y = F.linear(F.gelu(F.linear(x, weight_in, bias_in)), weight_out, bias_out)
+        return (y, *torch.autograd.grad(y, leaves, cotangent))
+
+    return Pair(ours, theirs, "linear, gelu, linear")

@@ -1,7 +1,7 @@
 """Time every kernel beside PyTorch's, in one process, in turns, with equal threads; and measure the memory of attention.
 
     python -m minilm.bench kernels                          # everything, with 1 and 2 threads: half an hour
-    python -m minilm.bench kernels attention decode         # some groups: attention decode rows loss optimizer linear
+    python -m minilm.bench kernels attention decode         # groups: attention decode rows loss optimizer linear feed-forward
     python -m minilm.bench kernels memory                   # extra peak memory of attention at T = 8192
     python -m minilm.bench kernels --quick                  # small sizes: is the machinery in order?
     NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= python -m minilm.bench kernels linear    # the code for another processor: AVX2
