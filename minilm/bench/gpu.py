@@ -24,6 +24,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError("this PyTorch does not compute on the GPU; install one that does (see pytorch.org)")
     headline = describe(torch)
     print(headline, flush=True)
+    if find_spec("ml_dtypes") is None:
+        chosen = [case for case in chosen if case.dtype != "bfloat16"]
+        print("bfloat16 is left out, which needs ml_dtypes: pip install ml_dtypes")
     results = run(chosen, torch, options)
     print(summary(results))
     if options.markdown:

@@ -14,7 +14,7 @@ from minilm.bench.kernel_pairs import Attention, Call, flash_if_possible, normal
 from minilm.devices import CUDA, to_device
 from minilm.functional.methods import as_dtype
 
-TYPES = ("float32", "float16", "bfloat16")
+SIZES = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def attention_pair(direction: str, spec: Attention, torch: Any) -> tuple[Call, C
 
 
 def attention_cases(shapes: list[tuple[int, int, int, int]]) -> Iterator[GpuCase]:
-    for dtype in TYPES:
+    for dtype in SIZES:
         for B, H, T, D in shapes:
             for direction in ("forward", "backward"):
                 for causal in (False, True):
@@ -83,7 +83,7 @@ def decode_cases(lengths: list[tuple[int, int]]) -> Iterator[GpuCase]:
     for dtype in ("float32", "float16"):
         for B, Tk in lengths:
             spec = Attention(B, 12, 1, 64, Tk=Tk, dtype=dtype)
-            size = 2 * B * 12 * Tk * 64 * as_dtype(dtype).itemsize
+            size = 2 * B * 12 * Tk * 64 * SIZES[dtype]
             title = f"decode {B} × 12 heads, {Tk} keys"
             yield GpuCase("decode", title, dtype, partial(attention_pair, "decode", spec), size, "GB/s")
 
@@ -116,10 +116,10 @@ def rows_pair(name: str, rows: int, width: int, dtype: str, torch: Any) -> tuple
 
 
 def rows_cases(shapes: list[tuple[int, int]]) -> Iterator[GpuCase]:
-    for dtype in TYPES:
+    for dtype in SIZES:
         for name in ("layer_norm", "rms_norm", "gelu"):
             for rows, width in shapes:
-                size = 5 * rows * width * as_dtype(dtype).itemsize  # x and y; x, dy and dx
+                size = 5 * rows * width * SIZES[dtype]  # x and y; x, dy and dx
                 title = f"{name} forward + backward {rows} × {width}"
                 yield GpuCase("rows", title, dtype, partial(rows_pair, name, rows, width, dtype), size, "GB/s")
 
@@ -145,9 +145,9 @@ def loss_pair(rows: int, classes: int, dtype: str, torch: Any) -> tuple[Call, Ca
 
 
 def loss_cases(shapes: list[tuple[int, int]]) -> Iterator[GpuCase]:
-    for dtype in TYPES:
+    for dtype in SIZES:
         for rows, classes in shapes:
-            size = 2 * rows * classes * as_dtype(dtype).itemsize  # the logits and their gradient
+            size = 2 * rows * classes * SIZES[dtype]  # the logits and their gradient
             title = f"softmax cross-entropy forward + backward {rows} × {classes}"
             yield GpuCase("loss", title, dtype, partial(loss_pair, rows, classes, dtype), size, "GB/s")
 
@@ -199,7 +199,7 @@ def linear_pair(rows: int, inputs: int, outputs: int, dtype: str, torch: Any) ->
 
 
 def linear_cases(shapes: list[tuple[int, int, int]]) -> Iterator[GpuCase]:
-    for dtype in TYPES:
+    for dtype in SIZES:
         for rows, inputs, outputs in shapes:
             title = f"linear + GELU forward + backward {rows} × {inputs} → {outputs}"
             flops = 3 * 2.0 * rows * inputs * outputs

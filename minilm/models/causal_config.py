@@ -212,24 +212,27 @@ class LlamaConfig:
         """
         rope = self.rope_parameters or {}
         kind = rope["rope_type"]
+        if kind not in ("default", "linear", "llama3"):
+            raise InputError(f"rope_type is {str(kind)!r}; minilm can do default, linear and llama3")
         try:
-            theta = float(rope["rope_theta"]) ** (-np.arange(0, self.dim_per_head, 2) / self.dim_per_head)
-            if kind == "default":
-                return theta
-            if kind == "linear":
-                return theta / float(rope["factor"])
-            if kind == "llama3":
-                factor, low, high = (float(rope[n]) for n in ("factor", "low_freq_factor", "high_freq_factor"))
-                turns = (
-                    float(rope["original_max_position_embeddings"]) * theta / (2 * math.pi)
-                )  # in the original context
-                mixture = np.clip((turns - low) / (high - low), 0, 1)
-                return mixture * theta + (1 - mixture) * theta / factor
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            with np.errstate(divide="raise", invalid="raise", over="raise"):
+                return self._stretched(kind, rope)
+        except (KeyError, TypeError, ValueError, OverflowError, ArithmeticError) as error:
             raise InputError(
-                f"rope parameters {rope} are incomplete or no numbers ({error}); restore config.json"
+                f"rope parameters {rope} are incomplete or no numbers that can be used ({error}); restore config.json"
             ) from error
-        raise InputError(f"rope_type is {str(kind)!r}; minilm can do default, linear and llama3")
+
+    def _stretched(self, kind: str, rope: dict[str, Any]) -> np.ndarray:
+        theta = float(rope["rope_theta"]) ** (-np.arange(0, self.dim_per_head, 2) / self.dim_per_head)
+        if kind == "default":
+            return theta
+        if kind == "linear":
+            return theta / float(rope["factor"])
+        factor, low, high = (float(rope[n]) for n in ("factor", "low_freq_factor", "high_freq_factor"))
+        # in the original context
+        turns = float(rope["original_max_position_embeddings"]) * theta / (2 * math.pi)
+        mixture = np.clip((turns - low) / (high - low), 0, 1)
+        return mixture * theta + (1 - mixture) * theta / factor
 
     def rotary(self) -> BatchRotaryPositions:
         """cos and sin of t θ_i for all positions t."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from minilm import hub
 from minilm.errors import InputError
 from minilm.hub.config import check_type, config_from_json, config_to_json, read_json, settle_labels
+from minilm.models.causal_config import LlamaConfig
 
 CLASSES = {name: getattr(hub, name) for name in ("BertConfig", "GPT2Config", "LlamaConfig", "T5Config")}
 VALUES = st.recursive(
@@ -111,3 +112,13 @@ def test_a_file_that_is_no_config(tmp_path):
         file.truncate(20 << 20)
     with pytest.raises(InputError, match="larger than 16 MB"):
         read_json(path)
+
+
+@pytest.mark.parametrize("values", [
+    {"rope_theta": 0}, {"rope_theta": -3.0}, {"rope_theta": "x"}, {"rope_scaling": {"rope_type": "linear", "factor": 0}},
+    {"rope_scaling": {"rope_type": "llama3", "factor": 2, "low_freq_factor": 1, "high_freq_factor": 1,
+                      "original_max_position_embeddings": 3}},
+], ids=str)  # fmt: skip
+def test_rotary_positions_that_divide_by_zero_are_refused(values):
+    with pytest.raises(InputError, match="restore config.json"):
+        LlamaConfig(**values).check()
