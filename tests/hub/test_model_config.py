@@ -120,5 +120,5 @@ def test_a_file_that_is_no_config(tmp_path):
                       "original_max_position_embeddings": 3}},
 ], ids=str)  # fmt: skip
 def test_rotary_positions_that_divide_by_zero_are_refused(values):
-    with pytest.raises(InputError, match="restore config.json"):
+    with pytest.raises(InputError, match=r"restore config\.json"):
         LlamaConfig(**values).check()
