@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 import minilm
 from minilm import functional as F
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed; see requirements.txt beside this file")
 
 ACTIVATIONS = {
     "gelu": torch.nn.functional.gelu,
