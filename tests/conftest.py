@@ -31,7 +31,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if whole and find_spec("numba") and os.environ.get("MINILM_KERNELS") != "reference":
         folders = [str(session.config.rootpath), str(session.config.rootpath / "kernels")]
         session.stash[COMPILER] = subprocess.Popen(
-            [sys.executable, "-m", "minilm", "kernels"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [sys.executable, "-m", "minilm", "kernels", "--dtype", "both"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")])},
         )  # fmt: skip
 
