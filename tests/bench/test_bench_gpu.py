@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from minilm.bench import gpu, gpu_pairs
+from minilm.bench import gpu, gpu_pairs, train
 from minilm.bench.gpu_pairs import GpuCase
 from minilm.errors import InputError, MissingDependencyError
 
@@ -91,3 +91,11 @@ def test_without_a_gpu_it_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(MissingDependencyError, match="computing on a GPU needs cupy"):
         gpu.main(["--quick"])
+
+
+def test_a_training_step_asks_for_what_it_needs_before_it_begins(monkeypatch):
+    with pytest.raises(InputError, match="on the CPU minilm computes in float32; leave --precision out"):
+        train.main(["--precision", "bfloat16"])
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(MissingDependencyError, match="computing on a GPU needs cupy"):
+        train.main(["--device", "cuda"])
