@@ -149,33 +149,25 @@ def half_sums_are_rounded_to_the_nearest(kernels, dtype, draw):
 @law
 def half_linear_is_as_exact_as_its_type(kernels, dtype, draw):
     """Products with their activation and residual: rounded to the type once after the product and once at the end."""
-    call = draw_call(draw, "linear", "medium")
-    rng = np.random.default_rng(draw(SEEDS))
-    arrays = {name: rng.standard_normal(a.shape).astype(dtype) for name, a in call.arrays.items()}
-    n = arrays["x"].shape[-1]
-    arrays["weight"] = (arrays["weight"].astype(np.float64) / np.sqrt(n)).astype(dtype)
-    wide = {name: a.astype(np.float64) for name, a in arrays.items()}
-    dy = np.asarray(rng.standard_normal(run(ORACLE, call, wide, None)["result"].shape)).astype(dtype)
-    if call.options["activation"] == "relu":
-        call.options["activation"] = "silu"  # at the kink a rounding changes the slope
-    got = run(kernels, call, arrays, dy)
-    exact = run(ORACLE, call, wide, dy.astype(np.float64))
-    expect(got.keys() == exact.keys(), f"gradients of {sorted(got)}, expected {sorted(exact)}")
-    for name, value in exact.items():
-        expect(got[name].dtype == dtype, f"{name} is {got[name].dtype}, the inputs {dtype}")
-        error = rms(got[name].astype(np.float64) - value)
-        expect(error <= 4 * epsilon(dtype) * (rms(value) + 0.5), f"linear: {name} is off by {error:.3g}")
+    products_are_as_exact(kernels, dtype, draw, "linear", ("weight",), 4)
 
 
 @law
 def half_feed_forward_is_as_exact_as_its_type(kernels, dtype, draw):
     """Two products: rounded to the type after each, after the activation and at the end: twice as often as in linear."""
-    call = draw_call(draw, "feed_forward", "medium")
+    products_are_as_exact(kernels, dtype, draw, "feed_forward", ("weight_in", "weight_out"), 8)
+
+
+def products_are_as_exact(
+    kernels: Any, dtype: np.dtype, draw: Any, kernel: str, weights: tuple[str, ...], allowed: float
+) -> None:
+    """allowed: units in the last place of 1, for results of about that size."""
+    call = draw_call(draw, kernel, "medium")
     rng = np.random.default_rng(draw(SEEDS))
     arrays = {name: rng.standard_normal(a.shape).astype(dtype) for name, a in call.arrays.items()}
-    for name in ("weight_in", "weight_out"):
-        fan_in = max(arrays[name].shape[1], 1)
-        arrays[name] = (arrays[name].astype(np.float64) / np.sqrt(fan_in)).astype(dtype)
+    for name in weights:
+        inputs = arrays[name].shape[1]
+        arrays[name] = (arrays[name].astype(np.float64) / np.sqrt(inputs)).astype(dtype)
     wide = {name: a.astype(np.float64) for name, a in arrays.items()}
     dy = np.asarray(rng.standard_normal(run(ORACLE, call, wide, None)["result"].shape)).astype(dtype)
     if call.options["activation"] == "relu":
@@ -186,7 +178,7 @@ def half_feed_forward_is_as_exact_as_its_type(kernels, dtype, draw):
     for name, value in exact.items():
         expect(got[name].dtype == dtype, f"{name} is {got[name].dtype}, the inputs {dtype}")
         error = rms(got[name].astype(np.float64) - value)
-        expect(error <= 8 * epsilon(dtype) * (rms(value) + 0.5), f"feed_forward: {name} is off by {error:.3g}")
+        expect(error <= allowed * epsilon(dtype) * (rms(value) + 0.5), f"{kernel}: {name} is off by {error:.3g}")
 
 
 def judge(kernel: str, got: dict, exact: dict, plain: dict, dtype: np.dtype, cancelled: dict[str, float]) -> None:
